@@ -1,0 +1,37 @@
+"""The public synchronisation string of prepare-and-measure links.
+
+The first ``length`` pulses of every ``frame`` pulses are prepared in states
+that follow from a public seed, at signal intensity. Bob finds his pulse numbers by correlating
+with them; both sides cut them out of the key. Format page:
+``docs/formats/prepared.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.entropy import expand_blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncString:
+    """``length`` public pulses at the start of every ``frame`` pulses, states from ``seed`` (32 bytes)."""
+
+    seed: bytes
+    length: int
+    frame: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.length <= self.frame:
+            raise ValueError("the string is longer than its frame")
+
+    def mask(self, pulses: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pulse numbers belong to the string."""
+        return (pulses % self.frame) < self.length
+
+    def states(self, pulses: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """State of each pulse number of the string: ``2 * basis + bit`` (basis 0 = Z, 1 = X), uniform, uint8."""
+        return (expand_blocks(self.seed, "sync string", pulses)[:, 0] & 3).astype(np.uint8)
