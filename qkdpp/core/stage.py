@@ -135,5 +135,7 @@ def run_pair(alice: Stage[Any], bob: Stage[Any]) -> tuple[Any, Any, list[tuple[s
         elif isinstance(effect, Receive) and isinstance(item, bytes):
             advance(name, decode(item, effect.expected))
         else:
-            raise RemoteProtocolError(f"{name} waits for {effect}, got {item if isinstance(item, str) else 'a message'}")
+            raise RemoteProtocolError(
+                f"{name} waits for {effect}, got {item if isinstance(item, str) else 'a message'}"
+            )
     return results["alice"], results["bob"], transcript

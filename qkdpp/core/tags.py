@@ -42,7 +42,8 @@ class TimeTags:
         """Ticks of one instrument channel (empty if it never occurs)."""
         if channel_id not in self.channel_ids:
             return np.empty(0, dtype=np.int64)
-        return self.ticks[self.channel == self.channel_ids.index(channel_id)]
+        selected: NDArray[np.int64] = self.ticks[self.channel == self.channel_ids.index(channel_id)]
+        return selected
 
 
 def ticks_from_ps(value_ps: float, tick_as: int) -> int:

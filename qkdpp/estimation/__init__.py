@@ -1,1 +1,1 @@
-
+"""How long the key may be: bounds from counts."""

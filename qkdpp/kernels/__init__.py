@@ -1,1 +1,1 @@
-
+"""Number crunching: arrays in, arrays out; no files, no messages."""

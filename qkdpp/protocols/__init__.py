@@ -1,1 +1,1 @@
-
+"""The order of the stages for each party."""

@@ -1,1 +1,1 @@
-
+"""What a run looked like: JSON and a self-contained HTML page."""

@@ -1,1 +1,1 @@
-
+"""From announced slots and bases to sifted bits and counts."""

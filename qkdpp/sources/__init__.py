@@ -1,1 +1,1 @@
-
+"""Recorded detections and prepared states: readers, writers, format detection."""

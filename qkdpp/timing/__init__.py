@@ -1,1 +1,1 @@
-
+"""Clock recovery, per-detector delays, gating: from tags to slot numbers."""
