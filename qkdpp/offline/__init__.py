@@ -1,0 +1,1 @@
+"""Recordings to keys: run files, both parties in one process, the result on disk."""

@@ -1,0 +1,199 @@
+"""From a sifted key to a secret key: the part that all protocols share.
+
+Order and gates follow ``docs/security.md``: correction, [tag] verification,
+error counts, key length on all frames, [tag] amplification seed [tag],
+confirmation [tag], release [tag]. Alice's key is released when Bob's
+confirmation verified, Bob's when Alice's release did: one side may end without
+a key, never both with different ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp import amplification, reconciliation, verification
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.bits import Bits
+from qkdpp.core.entropy import Entropy
+from qkdpp.core.errors import RemoteProtocolError
+from qkdpp.core.ledger import Disclosure
+from qkdpp.core.stage import Message, Stage, receive, seal, send, unseal
+from qkdpp.estimation import KeyLength
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.parameters import Parameters
+from qkdpp.reconciliation import Reconciled
+from qkdpp.verification import Verified
+
+MIN_HINT = 0.002
+VERSION = 1
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """Either party, first message: wire version, protocol and SHA-256 of the public parameters."""
+
+    version: int
+    protocol: str
+    digest: bytes
+
+
+class ErrorCounts(Message, frozen=True, kw_only=True):
+    """The corrector, after verification: wrong key bits by class (a function of W; booked as pattern).
+
+    Bits of dropped frames count as wrong: an upper bound.
+    """
+
+    counts: list[int]
+
+
+LengthRule = Callable[[int, int, int, NDArray[np.int64]], KeyLength]
+"""(leak_bits, verification_bits, dropped_bits, errors by class) -> key length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SiftedKey:
+    """Input of the distillation: a key, the class (intensity) of each bit, and a guess of its error rate."""
+
+    key: Bits
+    classes: NDArray[np.uint8]
+    n_classes: int
+    qber_hint: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """Who speaks, with what randomness and notes."""
+
+    role: Literal["alice", "bob"]
+    parameters: Parameters
+    entropy: Entropy
+    log: BlockLog
+
+
+def hello(party: Party) -> Stage[None]:
+    """Compares protocol version and parameters; Abort(PARAMETERS_DIFFER) if they are not the same."""
+    own = Hello(version=VERSION, protocol=party.parameters.protocol, digest=party.parameters.digest())
+    if party.role == "alice":
+        yield from send(own)
+    theirs = yield from receive(Hello)
+    if party.role == "bob":
+        yield from send(own)
+    if theirs != own:
+        differing = [f for f in Hello.__struct_fields__ if getattr(own, f) != getattr(theirs, f)]
+        raise Abort(AbortReason.PARAMETERS_DIFFER, fields=differing)
+
+
+def distil(sifted: SiftedKey, length_rule: LengthRule, party: Party) -> Stage[Bits]:
+    """The secret key of this party; Abort if there is none."""
+    reconciled = yield from _correct(sifted, party)
+    verified = yield from _verify(reconciled, party)
+    counts = yield from _count_errors(sifted, reconciled, verified, party)
+    length = _length(sifted, verified, counts, length_rule, party)
+    return (yield from _amplify(verified.key, length, party))
+
+
+def _correct(sifted: SiftedKey, party: Party) -> Stage[Reconciled]:
+    correction = party.parameters.correction
+    stage = reconciliation.by_name(correction.method)
+    hint = correction.qber_hint or sifted.qber_hint
+    half = stage.alice if party.role == "alice" else stage.bob
+    reconciled = yield from half(
+        sifted.key, qber_hint=min(max(hint, MIN_HINT), 0.25), entropy=party.entropy, ledger=party.log.ledger
+    )
+    log = party.log
+    log.facts["correction_rounds"] = reconciled.rounds
+    log.mark("corrected", len(reconciled.key))
+    return reconciled
+
+
+def _verify(reconciled: Reconciled, party: Party) -> Stage[Verified]:
+    security = party.parameters.security
+    half = verification.alice if party.role == "alice" else verification.bob
+    if party.role == "bob":
+        yield from seal("corrected")
+    else:
+        yield from unseal("corrected")
+    verified = yield from half(
+        reconciled.key,
+        reconciled.frame_bits,
+        reconciled.suspect_frames,
+        eps_cor=security.eps_cor,
+        entropy=party.entropy,
+        ledger=party.log.ledger,
+    )
+    party.log.facts["verification_tags"] = verified.tags
+    party.log.facts["dropped_bits"] = verified.dropped_bits
+    party.log.mark("verified", len(verified.key), verified.dropped_bits)
+    return verified
+
+
+def _count_errors(
+    sifted: SiftedKey, reconciled: Reconciled, verified: Verified, party: Party
+) -> Stage[NDArray[np.int64]]:
+    stage = reconciliation.by_name(party.parameters.correction.method)
+    n = len(sifted.key)
+    if party.role == stage.corrector:
+        if reconciled.pattern is None:
+            raise RemoteProtocolError("the corrector has no error pattern")
+        wrong = reconciled.pattern.to_array().astype(bool)
+        dropped = np.repeat(~verified.kept, reconciled.frame_bits)[:n]
+        party.log.errors = wrong & ~dropped
+        counts = np.bincount(sifted.classes[wrong | dropped], minlength=sifted.n_classes).astype(np.int64)
+        yield from send(ErrorCounts(counts=[int(c) for c in counts]))
+    else:
+        message = yield from receive(ErrorCounts)
+        held = np.bincount(sifted.classes, minlength=sifted.n_classes)
+        if len(message.counts) != sifted.n_classes or any(
+            not 0 <= c <= h for c, h in zip(message.counts, held, strict=True)
+        ):
+            raise RemoteProtocolError("ErrorCounts: more errors than bits")
+        counts = np.array(message.counts, dtype=np.int64)
+    party.log.ledger.book(
+        "verification", stage.corrector, Disclosure.PATTERN, sifted.n_classes * max(n, 1).bit_length()
+    )
+    return counts
+
+
+def _length(
+    sifted: SiftedKey, verified: Verified, counts: NDArray[np.int64], length_rule: LengthRule, party: Party
+) -> KeyLength:
+    log, security = party.log, party.parameters.security
+    n = len(sifted.key)
+    log.facts["key_errors"] = int(counts.sum())
+    qber = float(counts.sum()) / n
+    if qber > security.max_qber:
+        raise Abort(AbortReason.QBER_TOO_HIGH, qber=qber, limit=security.max_qber)
+    length = length_rule(
+        log.ledger.leak_ec_bits(security.rule), log.ledger.verification_bits, verified.dropped_bits, counts
+    )
+    log.length = length
+    log.mark("estimated", length.secret_bits)
+    if length.secret_bits == 0:
+        raise Abort(
+            AbortReason.NO_KEY_LEFT,
+            value_bits=length.value,
+            sifted_key_bits=n,
+            detections_needed=length.detections_needed,
+        )
+    return length
+
+
+def _amplify(key: Bits, length: KeyLength, party: Party) -> Stage[Bits]:
+    if party.role == "alice":
+        yield from unseal("estimated")
+        secret = yield from amplification.alice(key, length.secret_bits, entropy=party.entropy)
+        yield from seal("seed")
+        yield from unseal("confirm")
+        yield from seal("release")
+    else:
+        yield from seal("estimated")
+        secret = yield from amplification.bob(key, length.secret_bits)
+        yield from unseal("seed")
+        yield from seal("confirm")
+        yield from unseal("release")
+    party.log.mark("secret", len(secret), len(key) - len(secret))
+    return secret

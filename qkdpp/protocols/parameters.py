@@ -1,0 +1,154 @@
+"""Public parameters of a link: what both parties must agree on before the first message.
+
+They are the sections ``source``, ``sync_string``, ``timing``, ``security`` and
+``correction`` of ``run.toml``. Each party sends the digest of its own in the
+first message of a block; unequal digests end the block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Literal
+
+import msgspec
+
+from qkdpp.core.errors import ConfigError
+from qkdpp.core.ledger import Rule
+from qkdpp.core.sync_string import SyncString
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections: frozen, by name, no unknown keys."""
+
+
+class Source(_Section, frozen=True, kw_only=True):
+    """Alice's source and Bob's receiver (prepare-and-measure)."""
+
+    pulse_period_as: int
+    intensities: list[float]
+    p_intensity: list[float]
+    p_z_alice: float = 0.5
+    p_z_bob: float = 0.5
+    phase_randomised: bool = False
+    receiver: Literal["active", "passive"] = "passive"
+
+    def check(self) -> None:
+        """Raises ConfigError unless the values describe a decoy-state source."""
+        if self.pulse_period_as <= 0:
+            raise ConfigError("source.pulse_period_as must be a positive number of attoseconds")
+        if len(self.intensities) != len(self.p_intensity) or not 2 <= len(self.intensities) <= 8:  # noqa: PLR2004
+            raise ConfigError("source.intensities and source.p_intensity need the same 2 to 8 entries, signal first")
+        if any(b >= a for a, b in zip(self.intensities, self.intensities[1:], strict=False)) or self.intensities[-1] < 0:
+            raise ConfigError("source.intensities must fall strictly, signal first, and not be negative")
+        if min(self.p_intensity) <= 0 or not math.isclose(sum(self.p_intensity), 1.0, abs_tol=1e-9):
+            raise ConfigError("source.p_intensity must be positive and add up to 1")
+        for name in ("p_z_alice", "p_z_bob"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ConfigError(f"source.{name} must lie between 0 and 1")
+
+
+class SyncStringSection(_Section, frozen=True, kw_only=True):
+    """The public synchronisation string (``docs/formats/prepared.md``)."""
+
+    seed: str
+    length: int
+    frame: int
+
+    def build(self) -> SyncString:
+        """The string itself."""
+        try:
+            seed = bytes.fromhex(self.seed)
+            if len(seed) != 32:  # noqa: PLR2004
+                raise ValueError("it must be 64 hexadecimal digits")
+            return SyncString(seed=seed, length=self.length, frame=self.frame)
+        except ValueError as error:
+            raise ConfigError(f"sync_string: {error}") from error
+
+
+class Timing(_Section, frozen=True, kw_only=True):
+    """Clock recovery and gating."""
+
+    method: Literal["sync", "string", "pairs"] = "pairs"
+    sync_period_pulses: int = 0
+    offset_hint_s: float = 0.0
+    offset_range_s: float = 0.01
+    gate_ps: float = 1000.0
+    dead_time_ns: float = 0.0
+    double_click: Literal["random", "first"] = "random"
+
+    def check(self) -> None:
+        """Raises ConfigError on values that cannot work."""
+        if self.gate_ps <= 0:
+            raise ConfigError("timing.gate_ps must be positive")
+        if self.dead_time_ns < 0 or self.offset_range_s <= 0:
+            raise ConfigError("timing.dead_time_ns must not be negative, timing.offset_range_s must be positive")
+        if self.method == "sync" and self.sync_period_pulses <= 0:
+            raise ConfigError("timing.method = \"sync\" needs timing.sync_period_pulses (pulses between sync tags)")
+
+
+class SecuritySection(_Section, frozen=True, kw_only=True):
+    """Security parameters of a block."""
+
+    eps_sec: float = 1e-10
+    eps_cor: float = 1e-15
+    eps_auth: float = 1e-12
+    profile: Literal["V", "L"] = "V"
+    rule: Rule = Rule.PUBLIC_ERRORS
+    key_from: Literal["all", "signal"] = "all"
+    disclose_signal: float = 0.0
+    max_qber: float = 0.11
+
+    def check(self) -> None:
+        """Raises ConfigError on values outside their range."""
+        for name in ("eps_sec", "eps_cor", "eps_auth"):
+            if not 1e-30 < getattr(self, name) < 1e-2:  # noqa: PLR2004
+                raise ConfigError(f"security.{name} must lie between 1e-30 and 1e-2")
+        if not 0.0 <= self.disclose_signal < 1.0:
+            raise ConfigError("security.disclose_signal is a fraction from 0 up to, not including, 1")
+        if not 0.0 < self.max_qber <= 0.5:  # noqa: PLR2004
+            raise ConfigError("security.max_qber must lie between 0 and 0.5")
+
+
+class Correction(_Section, frozen=True, kw_only=True):
+    """Error correction."""
+
+    method: Literal["cascade", "hamming"] = "cascade"
+    qber_hint: float | None = None
+
+    def check(self) -> None:
+        """Raises ConfigError on values outside their range."""
+        if self.qber_hint is not None and not 0.0 < self.qber_hint < 0.5:  # noqa: PLR2004
+            raise ConfigError("correction.qber_hint must lie between 0 and 0.5")
+
+
+class Parameters(_Section, frozen=True, kw_only=True):
+    """Everything public that both parties must agree on."""
+
+    protocol: Literal["bb84", "bbm92"]
+    source: Source | None = None
+    sync_string: SyncStringSection | None = None
+    timing: Timing = Timing()
+    security: SecuritySection = SecuritySection()
+    correction: Correction = Correction()
+
+    def check(self) -> None:
+        """Raises ConfigError unless the sections fit the protocol and each other."""
+        for section in (self.timing, self.security, self.correction):
+            section.check()
+        if self.protocol == "bb84":
+            if self.source is None:
+                raise ConfigError("protocol \"bb84\" needs a [source] section (pulse period, intensities)")
+            self.source.check()
+            if self.timing.method == "pairs":
+                raise ConfigError("timing.method must be \"sync\" or \"string\" for bb84")
+            if self.timing.method == "string" and self.sync_string is None:
+                raise ConfigError("timing.method = \"string\" needs a [sync_string] section")
+            if self.sync_string is not None:
+                self.sync_string.build()
+        elif self.timing.method != "pairs":
+            raise ConfigError("timing.method must be \"pairs\" for bbm92")
+
+    def digest(self) -> bytes:
+        """SHA-256 of the parameters as canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).digest()
