@@ -1,0 +1,27 @@
+"""An independent recount of what was disclosed, from the recorded transcript alone.
+
+Knows the wire (MessagePack maps with a ``type`` key) and the messages' packed
+bytes; imports neither the ledger nor the stages. A block whose ledger does not
+agree with this recount is our fault and yields no key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from qkdpp.core.errors import LocalProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recount:
+    """Bits found on the wire, by who sent them: parities and syndromes of a key, flags, verification."""
+
+    parity_alice: int
+    parity_bob: int
+    pattern_alice: int
+    pattern_bob: int
+    verification: int

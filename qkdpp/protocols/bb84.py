@@ -1,0 +1,143 @@
+"""Decoy-state BB84: the order of the stages for Alice and for Bob.
+
+    clock, gate -> sifting -> correction -> verification -> key length -> amplification
+
+Alice is given her record of prepared states, Bob his detections; each keeps
+notes in its own log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.bits import Bits
+from qkdpp.core.stage import Stage
+from qkdpp.estimation import Counts, KeyLength, Security, key_length_bb84
+from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
+from qkdpp.protocols.parameters import Parameters, Source
+from qkdpp.sifting import bb84 as sifting
+from qkdpp.sifting.bb84 import PreparedStates, Rules, Sifted
+from qkdpp.timing import Detections
+
+
+def rules(parameters: Parameters) -> Rules:
+    """What becomes key under these parameters."""
+    source = _source(parameters)
+    signal_only = parameters.security.key_from == "signal"
+    return Rules(
+        n_intensities=len(source.intensities),
+        key_intensities=1 if signal_only else len(source.intensities),
+        disclose_share=parameters.security.disclose_signal,
+    )
+
+
+def security(parameters: Parameters) -> Security:
+    """The security section in the words of ``qkdpp.estimation``."""
+    section = parameters.security
+    return Security(
+        eps_sec=section.eps_sec,
+        eps_cor=section.eps_cor,
+        eps_auth=section.eps_auth,
+        profile=section.profile,
+        rule=section.rule,
+        key_from=section.key_from,
+        disclosed_signal=section.disclose_signal,
+    )
+
+
+def alice(record: PreparedStates, party: Party) -> Stage[Bits]:
+    """Alice's block: her secret key, or an abort."""
+    party.log.start()
+    yield from hello(party)
+    sifted = yield from sifting.alice(record, rules(party.parameters), party.entropy)
+    return (yield from _distil(sifted, party))
+
+
+def bob(detect: Callable[[], Detections], party: Party) -> Stage[Bits]:
+    """Bob's block: ``detect`` recovers the clock and gates his tags."""
+    party.log.start()
+    yield from hello(party)
+    found = detect()
+    slots, basis, bit = _without_string(found, party.parameters)
+    party.log.mark("gated", slots.size, int(found.slots.size - slots.size))
+    sifted = yield from sifting.bob(slots, basis, bit, rules(party.parameters))
+    return (yield from _distil(sifted, party))
+
+
+def _without_string(
+    found: Detections, parameters: Parameters
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """The detections outside the public synchronisation string."""
+    if parameters.sync_string is None:
+        return found.slots, found.basis, found.bit
+    keep = ~parameters.sync_string.build().mask(found.slots)
+    return found.slots[keep], found.basis[keep], found.bit[keep]
+
+
+def _source(parameters: Parameters) -> Source:
+    if parameters.source is None:
+        raise ValueError("bb84 parameters have a source section")
+    return parameters.source
+
+
+def _distil(sifted: Sifted, party: Party) -> Stage[Bits]:
+    log = party.log
+    log.facts["sifted"] = sifted
+    log.mark("sifted", len(sifted.key), sifted.n_announced - len(sifted.key))
+    key = SiftedKey(
+        key=sifted.key,
+        classes=sifted.key_intensity,
+        n_classes=sifted.key_counts.size,
+        qber_hint=_hint(sifted.disclosed),
+    )
+    return (yield from distil(key, _length_rule(sifted, party.parameters), party))
+
+
+def _hint(disclosed: NDArray[np.int64]) -> float:
+    """Error rate of the disclosed detections of matching bases at signal intensity (all intensities if none)."""
+    for counts in (disclosed[0], disclosed.sum(axis=0)):
+        n, wrong = _matched(counts)
+        if n.sum() > 0:
+            return float(wrong.sum() / n.sum())
+    return 0.05
+
+
+def _matched(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(detections, errors) by basis from a state x detector matrix int64[..., 4, 4]."""
+    blocks = [matrix[..., 2 * b : 2 * b + 2, 2 * b : 2 * b + 2] for b in (0, 1)]
+    n = np.stack([block.sum(axis=(-2, -1)) for block in blocks])
+    wrong = np.stack([block[..., 0, 1] + block[..., 1, 0] for block in blocks])
+    return n, wrong
+
+
+def counts(sifted: Sifted, key_errors: NDArray[np.int64], source: Source) -> Counts:
+    """The block's counts for the key length: disclosed detections plus the key, whose errors correction counted."""
+    n, wrong = _matched(sifted.disclosed)
+    n[0] += sifted.key_counts
+    wrong[0] += key_errors
+    return Counts(
+        intensities=tuple(source.intensities),
+        p_intensity=tuple(source.p_intensity),
+        n=n,
+        m=wrong,
+        matrix=sifted.disclosed,
+        sent=sifted.sent,
+    )
+
+
+def _length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
+    source = _source(parameters)
+
+    def rule(leak: int, verification: int, dropped: int, errors: NDArray[np.int64]) -> KeyLength:
+        return key_length_bb84(
+            counts(sifted, errors, source),
+            leak_bits=leak,
+            verification_bits=verification,
+            dropped_bits=dropped,
+            security=security(parameters),
+        )
+
+    return rule

@@ -1,0 +1,81 @@
+"""BBM92 (entangled pairs): the order of the stages for Alice and for Bob.
+
+    clock, coincidences -> sifting -> correction -> verification -> key length -> amplification
+
+Both parties are receivers; the coincidence stage replaces gating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.bits import Bits
+from qkdpp.core.stage import Stage
+from qkdpp.core.tags import TimeTags
+from qkdpp.estimation import KeyLength, key_length_bbm92
+from qkdpp.protocols.bb84 import security
+from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
+from qkdpp.protocols.parameters import Parameters
+from qkdpp.sifting import bbm92 as sifting
+from qkdpp.sifting.bbm92 import SiftedPairs
+from qkdpp.timing import Matched, PairParams
+from qkdpp.timing import pairs as timing
+
+
+def pair_params(parameters: Parameters) -> PairParams:
+    """The timing section in the words of ``qkdpp.timing``."""
+    section = parameters.timing
+    return PairParams(
+        offset_hint_s=section.offset_hint_s,
+        offset_range_s=section.offset_range_s,
+        window_ps=section.gate_ps,
+    )
+
+
+def alice(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
+    """Alice's block: ``detectors`` maps instrument channels to 2 basis + bit."""
+    return (yield from _block(tags, detectors, party))
+
+
+def bob(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
+    """Bob's block: ``detectors`` maps instrument channels to 2 basis + bit."""
+    return (yield from _block(tags, detectors, party))
+
+
+def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
+    log = party.log
+    log.start()
+    yield from hello(party)
+    coincidences = timing.alice if party.role == "alice" else timing.bob
+    matched: Matched = yield from coincidences(tags, detectors, pair_params(party.parameters), party.entropy)
+    log.facts["matched"] = matched
+    log.mark("gated", int(matched.detector.size))
+    sift = sifting.alice if party.role == "alice" else sifting.bob
+    sifted = yield from sift(matched.detector)
+    log.facts["sifted"] = sifted
+    log.mark("sifted", len(sifted.key) + sifted.n_test, int(matched.detector.size) - len(sifted.key) - sifted.n_test)
+    key = SiftedKey(
+        key=sifted.key,
+        classes=np.zeros(len(sifted.key), dtype=np.uint8),
+        n_classes=1,
+        qber_hint=sifted.test_errors / max(sifted.n_test, 1),
+    )
+    return (yield from distil(key, _length_rule(sifted, party.parameters), party))
+
+
+def _length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:
+    def rule(leak: int, verification: int, dropped: int, errors: NDArray[np.int64]) -> KeyLength:
+        return key_length_bbm92(
+            len(sifted.key),
+            sifted.n_test,
+            sifted.test_errors,
+            leak_bits=leak,
+            verification_bits=verification,
+            dropped_bits=dropped,
+            security=security(parameters),
+        )
+
+    return rule
