@@ -1,1 +1,23 @@
-"""Number crunching: arrays in, arrays out; no files, no messages."""
+"""Number crunching: arrays in, arrays out; no files, no messages.
+
+Each kernel is a module named after it; where there is a Numba tier it lies in
+``<name>_numba.py`` and is imported at its first use only.
+"""
+
+from qkdpp.kernels.backend import Backend, available, backend, use_backend
+from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
+from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash
+
+__all__ = [
+    "Backend",
+    "PolyHasher",
+    "PolyState",
+    "available",
+    "backend",
+    "decode_bits",
+    "decode_slots",
+    "encode_bits",
+    "encode_slots",
+    "poly_hash",
+    "use_backend",
+]

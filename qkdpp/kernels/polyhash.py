@@ -1,0 +1,223 @@
+"""Polynomial hash over GF(2^128): the universal hash of authentication and verification.
+
+Field: GF(2)[x] modulo x^128 + x^7 + x^2 + x + 1. Sixteen bytes are one element,
+little-endian: bit ``i & 7`` of byte ``i >> 3`` is the coefficient of x^i (the
+bit order of :mod:`qkdpp.core.bits`).
+
+Hash of a message of B bytes: zero bytes fill it up to blocks m_1 .. m_n; one
+more block m_{n+1} holds B (little-endian). With key k,
+
+    H = m_1 k^(n+1) + m_2 k^n + ... + m_n k^2 + m_{n+1} k.
+
+Two different messages of at most n blocks have H(a) + H(b) = c, for any c, for
+at most L = n + 1 of the 2^128 keys: collision and (with a one-time pad)
+forgery probability L / 2^128, and L / 2^t when only t bits of H are kept.
+
+Tiers: Numba multiplies without data-dependent branches or addresses; the NumPy
+tier does so for long messages, while short ones and the joining of states use
+Python integers, whose running time depends on the data. Note:
+``docs/notes/authentication.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.errors import KernelError
+from qkdpp.kernels.backend import backend
+
+BLOCK_BYTES = 16
+MASK = (1 << 128) - 1
+REDUCTION = 0x87
+MAX_LANES = 4096
+SHORT_BLOCKS = 32
+"""Up to this many blocks the NumPy tier uses Python integers."""
+
+_ZERO_BLOCK = np.zeros((1, 2), dtype="<u8")
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolyState:
+    """Value of the polynomial after ``n_blocks`` blocks, length block not yet added."""
+
+    value: int
+    n_blocks: int
+
+    def __repr__(self) -> str:
+        return f"PolyState(n_blocks={self.n_blocks})"
+
+
+EMPTY = PolyState(value=0, n_blocks=0)
+
+
+def n_blocks(n_bytes: int) -> int:
+    """Blocks L of the hash of ``n_bytes`` bytes, length block included: the degree of the polynomial."""
+    return (n_bytes + BLOCK_BYTES - 1) // BLOCK_BYTES + 1
+
+
+def _multiply_short(a: int, b: int) -> int:
+    """Product of two field elements with Python integers."""
+    product = 0
+    while b:
+        if b & 1:
+            product ^= a
+        b >>= 1
+        a <<= 1
+        if a >> 128:
+            a = (a & MASK) ^ REDUCTION
+    return product
+
+
+def multiply(a: int, b: int) -> int:
+    """Product of two field elements."""
+    if backend() == "numba":
+        return _horner(a, b, _ZERO_BLOCK)
+    return _multiply_short(a, b)
+
+
+def power(a: int, exponent: int) -> int:
+    """``a`` to a non-negative power; time depends on the exponent."""
+    result = 1
+    while exponent:
+        if exponent & 1:
+            result = multiply(result, a)
+        a = multiply(a, a)
+        exponent >>= 1
+    return result
+
+
+def _check_key(key: bytes) -> int:
+    if len(key) != BLOCK_BYTES:
+        raise KernelError(f"a hash key has {BLOCK_BYTES} bytes, got {len(key)}")
+    return int.from_bytes(key, "little")
+
+
+def _words(value: int) -> NDArray[np.uint64]:
+    return np.frombuffer(value.to_bytes(BLOCK_BYTES, "little"), dtype="<u8")
+
+
+def _times(lanes: NDArray[np.uint64], constant: int) -> NDArray[np.uint64]:
+    """Every row of ``lanes`` (uint64[2, s]) times one element, bit by bit under masks."""
+    out = np.zeros_like(lanes)
+    for word in lanes:
+        for bit in range(64):
+            mask = np.uint64(0) - ((word >> np.uint64(bit)) & np.uint64(1))
+            low, high = _words(constant)
+            out[0] ^= mask & low
+            out[1] ^= mask & high
+            constant = ((constant << 1) & MASK) ^ (REDUCTION if constant >> 127 else 0)
+    return out
+
+
+def _horner_lanes(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
+    """Horner's rule in parallel lanes, which are then folded in halves."""
+    n = blocks.shape[0]
+    lanes = min(MAX_LANES, 1 << (n.bit_length() - 1))
+    rows = -(-n // lanes)
+    padded = np.zeros((rows * lanes, 2), dtype="<u8")
+    padded[rows * lanes - n :] = blocks
+    stride, folded = power(key, lanes), padded[:lanes].T.copy()
+    for row in range(1, rows):
+        folded = _times(folded, stride) ^ padded[row * lanes : (row + 1) * lanes].T
+    while lanes > 1:
+        lanes //= 2
+        folded = _times(folded[:, :lanes], power(key, lanes)) ^ folded[:, lanes:]
+    total = int(folded[0, 0]) | int(folded[1, 0]) << 64
+    return multiply(total, key) ^ multiply(state, power(key, n))
+
+
+def _horner_short(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
+    for low, high in blocks.tolist():
+        state = _multiply_short(state ^ (low | high << 64), key)
+    return state
+
+
+def _horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
+    if blocks.shape[0] == 0:
+        return state
+    if backend() == "numba":
+        from qkdpp.kernels.polyhash_numba import horner  # noqa: PLC0415 - Numba only where it is used
+
+        return int.from_bytes(horner(_words(state), _words(key), blocks).tobytes(), "little")
+    if blocks.shape[0] <= SHORT_BLOCKS:
+        return _horner_short(state, key, blocks)
+    return _horner_lanes(state, key, blocks)
+
+
+def _blocks(data: Buffer) -> NDArray[np.uint64]:
+    """Whole blocks as aligned uint64[n, 2]."""
+    return np.require(np.frombuffer(data, dtype="<u8"), requirements=["A", "C"]).reshape(-1, 2)
+
+
+class PolyHasher:
+    """Hashes a message as it arrives; ``digest`` may be asked at any time."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = _check_key(key)
+        self._value = 0
+        self._tail = b""
+        self.n_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"PolyHasher(n_bytes={self.n_bytes})"
+
+    def update(self, data: Buffer) -> None:
+        """Appends ``data``."""
+        view = memoryview(data).cast("B")
+        self.n_bytes += len(view)
+        if self._tail:
+            missing = BLOCK_BYTES - len(self._tail)
+            self._tail += bytes(view[:missing])
+            view = view[missing:]
+            if len(self._tail) < BLOCK_BYTES:
+                return
+            self._value = _horner(self._value, self._key, _blocks(self._tail))
+        whole = len(view) - len(view) % BLOCK_BYTES
+        self._value = _horner(self._value, self._key, _blocks(view[:whole]))
+        self._tail = bytes(view[whole:])
+
+    def pad(self) -> None:
+        """Appends zero bytes up to the next block boundary."""
+        self.update(bytes(-self.n_bytes % BLOCK_BYTES))
+
+    @property
+    def state(self) -> PolyState:
+        """The state after what was said so far, as if padded to a block boundary."""
+        if not self._tail:
+            return PolyState(value=self._value, n_blocks=self.n_bytes // BLOCK_BYTES)
+        last = _blocks(self._tail.ljust(BLOCK_BYTES, b"\0"))
+        return PolyState(value=_horner(self._value, self._key, last), n_blocks=self.n_bytes // BLOCK_BYTES + 1)
+
+    def digest(self) -> bytes:
+        """The hash of everything given so far, 16 bytes."""
+        return finish(self._key.to_bytes(BLOCK_BYTES, "little"), self.state, self.n_bytes)
+
+
+def join(key: bytes, states: list[PolyState]) -> PolyState:
+    """The state after several streams one after the other, each padded to a block boundary, from their own states.
+
+    Costs a few field multiplications per stream, whatever its length.
+    """
+    k, total = _check_key(key), EMPTY
+    for state in states:
+        value = multiply(total.value, power(k, state.n_blocks)) ^ state.value
+        total = PolyState(value=value, n_blocks=total.n_blocks + state.n_blocks)
+    return total
+
+
+def finish(key: bytes, state: PolyState, n_bytes: int) -> bytes:
+    """Adds the length block: the hash of a message of ``n_bytes`` bytes whose padded blocks gave ``state``."""
+    return multiply(state.value ^ n_bytes, _check_key(key)).to_bytes(BLOCK_BYTES, "little")
+
+
+def poly_hash(key: bytes, message: Buffer) -> bytes:
+    """Hash of ``message`` under a 16-byte ``key``: 16 bytes. Raises KernelError on a key of another length."""
+    hasher = PolyHasher(key)
+    hasher.update(message)
+    return hasher.digest()
