@@ -55,7 +55,7 @@ def use_backend(name: str) -> Backend:
             raise ConfigError(
                 f"{VARIABLE}=numba, but Numba cannot be imported ({fault}); install it or unset {VARIABLE}"
             )
-    _state["backend"] = cast(Backend, name)
+    _state["backend"] = name
     return _state["backend"]
 
 
