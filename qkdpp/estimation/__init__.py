@@ -1,1 +1,24 @@
-"""How long the key may be: bounds from counts."""
+"""Parameter estimation: from counts to the length of the secret key, and how far the claim reaches.
+
+``Counts`` are tallied before error correction; the length is computed after
+verification, on all frames of the block (``docs/security.md``). Nothing here
+talks to the peer, sees a key bit or imports SciPy.
+"""
+
+from qkdpp.estimation.bb84 import VacuumCredit, key_length_bb84
+from qkdpp.estimation.bbm92 import key_length_bbm92
+from qkdpp.estimation.counts import UNKNOWN, Counts
+from qkdpp.estimation.security import Bound, KeyLength, Security, accumulated, binary_entropy
+
+__all__ = [
+    "UNKNOWN",
+    "Bound",
+    "Counts",
+    "KeyLength",
+    "Security",
+    "VacuumCredit",
+    "accumulated",
+    "binary_entropy",
+    "key_length_bb84",
+    "key_length_bbm92",
+]

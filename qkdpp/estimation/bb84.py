@@ -1,0 +1,287 @@
+"""Finite-size key length of decoy-state BB84.
+
+Assumes what ``docs/security.md`` lists (phase randomisation, detection
+probability independent of the basis, random labels). Any number of intensities
+from two up; the closed forms use the two or three of :func:`choose_levels`.
+
+Profile V (default): variable length, after Tupkary et al. 2024; L: Lim et al.
+2014, Eq. (1), and Rusca et al. 2018, as published; T: L with tighter bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.errors import InputError
+from qkdpp.core.ledger import Rule
+from qkdpp.estimation.bbm92 import check_costs
+from qkdpp.estimation.concentration import binomial_lower
+from qkdpp.estimation.counts import Counts
+from qkdpp.estimation.decoy import (
+    Levels,
+    Photons,
+    choose_levels,
+    errors_upper,
+    photons_one_decoy,
+    photons_two_decoys,
+)
+from qkdpp.estimation.phase_error import gamma_as_printed, phase_error_upper
+from qkdpp.estimation.plausible import sent_contradictions
+from qkdpp.estimation.registry import Bounded, Observed, Registry
+from qkdpp.estimation.scaling import detections_needed
+from qkdpp.estimation.security import Concentration, KeyLength, Security, error_penalty
+
+_INEQUALITY = {"kl": "relative entropy (Hoeffding 1963, Thm 1)", "chernoff": "Chernoff", "hoeffding": "Hoeffding"}
+_PHASE = "phase errors"
+_KEYED = "keyed single photons"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumCredit:
+    """Key bits of vacuum detections, which Eve cannot know - unless the error pattern is public.
+
+    Under ``public_errors`` she knows W: a detection she supplied herself plus W gives her the bit. The only way to
+    make a credit is :meth:`under`, and its rule is typed.
+    """
+
+    bits: float
+
+    @staticmethod
+    def under(rule: Literal[Rule.BOTH], bits: float) -> VacuumCredit:
+        """A credit of ``bits``; ValueError for any rule but ``both``."""
+        if rule is not Rule.BOTH:
+            raise ValueError("no vacuum credit where the error pattern counts as public")
+        return VacuumCredit(bits=bits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Method:
+    """A profile with everything that follows from parameters alone."""
+
+    levels: Levels
+    keyed_share: float
+    concentration: Concentration
+    divisor: int
+    security: Security
+
+    @property
+    def one_decoy(self) -> bool:
+        return len(self.levels.index) == 2
+
+    def statements(self) -> dict[str, str]:
+        """Every statistical statement this length rests on, in the order of use."""
+        names = []
+        ranks = ("1 upper", "2 lower") if self.one_decoy else ("1 upper", "2 lower", "2 upper", "3 lower", "3 upper")
+        for basis in "ZX":
+            names += [f"n_{basis}{r}" for r in ranks]
+            if self.one_decoy:
+                names += [f"m_{basis}1 upper", f"m_{basis}2 upper"]
+        names += ["m_X2 lower"] if self.one_decoy else ["m_X2 upper", "m_X3 lower"]
+        plan = dict.fromkeys(names, _INEQUALITY[self.concentration])
+        if self.one_decoy:
+            plan |= {f"vacuum errors {basis}": "Hoeffding, Binomial(s_0, 1/2)" for basis in "ZX"}
+        if self.keyed_share < 1:
+            plan[_KEYED] = "relative entropy, binomial"
+        plan[_PHASE] = "hypergeometric, exact"
+        return plan
+
+    def each(self, count: int) -> float:
+        """Failure probability of one of ``count`` statements."""
+        if self.security.profile == "V":
+            return (self.security.eps_sec / 4) ** 2 / count
+        return self.security.eps_sec / self.divisor
+
+    def amplification_bits(self) -> float:
+        """Cost of privacy amplification (V), chain rules included (L and T)."""
+        if self.security.profile == "V":
+            return 2 * math.log2(1 / self.security.eps_sec)  # 2 log2(1 / (2 eps_PA)), eps_PA = eps_sec / 2
+        return 6 * math.log2(self.divisor / self.security.eps_sec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    """Photon statistics of a block under one way of bounding."""
+
+    singles: int
+    vacuum: float
+    phi: float
+    contradictions: tuple[str, ...]
+    key: Photons
+    test: Photons
+
+
+def _method(counts: Counts, security: Security) -> _Method:
+    levels = choose_levels(counts.intensities, counts.p_intensity)
+    signal = levels.share_of_single_photons(0)
+    kept = signal * (1 - security.disclosed_signal)
+    share = kept if security.key_from == "signal" else 1 - signal * security.disclosed_signal
+    fixed: dict[str, Concentration] = {"L": "hoeffding", "T": "kl"}
+    return _Method(
+        levels=levels,
+        keyed_share=share,
+        concentration=fixed.get(security.profile, security.concentration),
+        divisor=(19 if len(levels.index) == 2 else 21) + (1 if share < 1 else 0),
+        security=security,
+    )
+
+
+def _photons(method: _Method, counts: Counts, basis: int, by: Observed) -> Photons:
+    n, m, name = counts.n[basis], counts.m[basis], "ZX"[basis]
+    if method.one_decoy:
+        return photons_one_decoy(method.levels, name, n, m, by, as_printed=method.security.profile == "L")
+    return photons_two_decoys(method.levels, name, n, by)
+
+
+def _phase_error(method: _Method, errors: int, tested: int, keyed: int, eps: float) -> float:
+    """Upper bound on the phase error rate; the printed expansion of profile L is never allowed below the exact one."""
+    if method.security.profile == "V":
+        return phase_error_upper(errors, tested, keyed, eps)
+    exact = phase_error_upper(errors, tested, keyed, eps**2)
+    return exact if method.security.profile == "T" else max(exact, gamma_as_printed(errors, tested, keyed, eps))
+
+
+def _estimate(method: _Method, counts: Counts, registry: Registry) -> _Estimate:
+    by = Bounded(registry, method.concentration)
+    key, test = _photons(method, counts, 0, by), _photons(method, counts, 1, by)
+    errors, wrong = errors_upper(method.levels, "X", counts.m[1], by)
+    singles = math.floor(key.single_lower)
+    if method.keyed_share < 1:
+        singles = binomial_lower(singles, method.keyed_share, registry.eps(_KEYED))
+    phi = _phase_error(method, math.ceil(errors), math.floor(test.single_lower), singles, registry.eps(_PHASE))
+    return _Estimate(
+        singles=singles,
+        vacuum=key.vacuum_lower,
+        phi=phi,
+        contradictions=key.contradictions + test.contradictions + wrong,
+        key=key,
+        test=test,
+    )
+
+
+def _terms(method: _Method, estimate: _Estimate) -> dict[str, float]:
+    """The terms that do not depend on correction and verification."""
+    terms = {
+        "single photons": float(estimate.singles),
+        "phase errors": -estimate.singles * error_penalty(estimate.phi),
+        "privacy amplification": -method.amplification_bits(),
+    }
+    vacuum = _credit(method, estimate.vacuum)
+    return terms if vacuum is None else terms | {"vacuum": vacuum.bits}
+
+
+def _credit(method: _Method, vacuum_lower: float) -> VacuumCredit | None:
+    """The published vacuum term, where profile, keyed detections and accounting rule allow one."""
+    rule = method.security.rule
+    if method.security.profile == "V" or method.keyed_share < 1 or rule is not Rule.BOTH:
+        return None
+    return VacuumCredit.under(rule, vacuum_lower)
+
+
+def _unlimited(method: _Method, counts: Counts) -> float:
+    """Single photons less phase errors (and vacuum credit) with every count taken for its mean."""
+    by = Observed()
+    key, test = _photons(method, counts, 0, by), _photons(method, counts, 1, by)
+    errors, _ = errors_upper(method.levels, "X", counts.m[1], by)
+    phi = min(errors / test.single_lower, 1.0) if test.single_lower > 0 else 1.0
+    vacuum = _credit(method, key.vacuum_lower)
+    return key.single_lower * method.keyed_share * (1 - error_penalty(phi)) + (vacuum.bits if vacuum else 0.0)
+
+
+def _notes(method: _Method) -> tuple[str, ...]:
+    security, notes = method.security, []
+    if security.profile != "V":
+        notes.append("a fixed-length formula: acceptance and length must be fixed before the block")
+        if security.rule is Rule.PUBLIC_ERRORS:
+            notes.append("vacuum term dropped: the error pattern counts as known to Eve")
+        elif method.keyed_share < 1:
+            notes.append("vacuum term dropped: not all key-basis detections are keyed")
+    if security.profile == "L" and security.concentration != "hoeffding":
+        notes.append("profile L takes Hoeffding's inequality, as published")
+    if method.keyed_share < 1:
+        notes.append(f"{method.keyed_share:.4f} of the single photons are keyed, the rest is disclosed")
+    return tuple(notes)
+
+
+def _formula(method: _Method) -> str:
+    source = "Rusca et al. 2018" if method.one_decoy else "Lim et al. 2014"
+    states = "one decoy" if method.one_decoy else "two decoys"
+    how = {
+        "V": f"photon numbers after {source}, variable length after Tupkary et al. 2024",
+        "L": f"{source}, as published",
+        "T": f"{source}, with relative-entropy and exact hypergeometric bounds",
+    }
+    return f"decoy BB84, {states}: {how[method.security.profile]}"
+
+
+def key_length_bb84(
+    counts: Counts, *, leak_bits: int, verification_bits: int, dropped_bits: int, security: Security
+) -> KeyLength:
+    """Length of the key of a block in which basis Z is keyed and basis X is disclosed.
+
+    Args:
+        counts: detections and errors of all frames of the block, dropped ones included. With one decoy the errors
+            of both bases must be known, with two only those of basis X.
+        leak_bits: charge for error correction under ``security.rule``.
+        verification_bits: bits of all verification tags and outcomes (in place of the published log2(2/eps_cor)).
+        dropped_bits: key bits of frames that were given up.
+        security: parameters fixed before the block.
+
+    Raises:
+        ConfigError: intensities the closed forms cannot take.
+        InputError: negative costs, or error counts that are still unknown.
+        Abort: counts that no source of the declared intensities gives (``implausible_counts``).
+    """
+    check_costs(leak_bits, verification_bits, dropped_bits)
+    method = _method(counts, security)
+    z_known, x_known = counts.errors_known
+    if not x_known or (method.one_decoy and not z_known):
+        raise InputError("counts: the key length needs the error counts m of the test basis (one decoy: of both)")
+    statements = method.statements()
+    registry = Registry(statements, method.each)
+    estimate = _estimate(method, counts, registry)
+    _refuse_contradictions(method, counts, estimate)
+    terms = _terms(method, estimate)
+    terms["error correction"] = -float(leak_bits)
+    terms["verification"] = -float(verification_bits)
+    terms["dropped frames"] = -float(dropped_bits)
+    value = sum(terms.values())
+    unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
+
+    def at_scale(factor: float) -> float:
+        scaled = _estimate(method, counts.scaled(factor), Registry(statements, method.each))
+        return sum(_terms(method, scaled).values()) - (leak_bits + dropped_bits) * factor - verification_bits
+
+    return KeyLength(
+        secret_bits=max(0, math.floor(value)),
+        value=value,
+        single_photon_bits=estimate.singles,
+        vacuum_bits=terms.get("vacuum", 0.0),
+        phase_error_upper=estimate.phi,
+        terms=terms,
+        bounds=registry.bounds(),
+        eps_sec=security.eps_sec,
+        eps_cor=security.eps_cor,
+        formula=_formula(method),
+        secret_bits_asymptotic=max(0, math.floor(unlimited)),
+        detections_needed=None if value >= 1 else detections_needed(at_scale, counts.detections, unlimited),
+        profile=security.profile,
+        rule=security.rule,
+        notes=_notes(method),
+    )
+
+
+def _refuse_contradictions(method: _Method, counts: Counts, estimate: _Estimate) -> None:
+    found = estimate.contradictions
+    for basis, photons in enumerate((estimate.key, estimate.test)):
+        found += sent_contradictions(counts, method.levels, basis, photons)
+    if found:
+        raise Abort(
+            AbortReason.IMPLAUSIBLE_COUNTS,
+            contradictions=list(found),
+            intensities=list(counts.intensities),
+            detections=counts.n.tolist(),
+            errors=counts.m.tolist(),
+        )

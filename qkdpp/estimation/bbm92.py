@@ -1,0 +1,120 @@
+"""Key length of BBM92: entangled pairs from an untrusted source, two receivers.
+
+Assumes random bases, single-click detections squashed to qubits and detection
+probabilities that do not depend on the basis (``assess`` checks what data can
+show). Two forms: ``printed`` is Tomamichel, Lim, Gisin and Renner 2012 (Nat.
+Commun. 3, 634), Eqs. (1) and (2), made for fixed lengths; ``tight`` replaces its
+deviation by the exact hypergeometric bound within the variable-length budget.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from qkdpp.core.errors import InputError
+from qkdpp.estimation.phase_error import phase_error_upper
+from qkdpp.estimation.registry import Registry
+from qkdpp.estimation.scaling import detections_needed
+from qkdpp.estimation.security import Bound, KeyLength, Security, error_penalty
+
+Form = Literal["tight", "printed"]
+_SOURCE = "Tomamichel, Lim, Gisin and Renner 2012"
+
+
+def key_length_bbm92(
+    n_key: int,
+    n_test: int,
+    test_errors: int,
+    *,
+    leak_bits: int,
+    verification_bits: int,
+    dropped_bits: int,
+    security: Security,
+    form: Form = "tight",
+) -> KeyLength:
+    """Length of the key from ``n_key`` key-basis bits, given ``test_errors`` among ``n_test`` disclosed pairs.
+
+    Args:
+        n_key: bits in the key basis, dropped frames included.
+        n_test: pairs detected in the test basis, all disclosed.
+        test_errors: pairs of the test basis whose bits differ.
+        leak_bits: charge for error correction under ``security.rule``.
+        verification_bits: bits of all verification tags and outcomes.
+        dropped_bits: bits of frames that were given up.
+        security: parameters fixed before the block.
+        form: ``tight`` (profile V) or ``printed`` (profile L, fixed length).
+
+    Raises:
+        InputError: negative or inconsistent numbers.
+    """
+    check_costs(leak_bits, verification_bits, dropped_bits)
+    if min(n_key, n_test, test_errors) < 0 or test_errors > n_test or dropped_bits > n_key:
+        raise InputError("BBM92 counts must not be negative, nor the errors or dropped bits more than the pairs")
+    costs = {"error correction": -float(leak_bits), "verification": -float(verification_bits)}
+    costs["dropped frames"] = -float(dropped_bits)
+    terms, phi, bounds = _terms(n_key, n_test, test_errors, security, form)
+    terms |= costs
+    value = sum(terms.values())
+    rate = test_errors / n_test if n_test else 1.0
+    unlimited = n_key * (1 - error_penalty(rate)) - leak_bits - dropped_bits
+
+    def at_scale(factor: float) -> float:
+        n, k = round(n_key * factor), round(n_test * factor)
+        scaled, _, _ = _terms(n, k, min(k, round(test_errors * factor)), security, form)
+        return sum(scaled.values()) - (leak_bits + dropped_bits) * factor - verification_bits
+
+    return KeyLength(
+        secret_bits=max(0, math.floor(value)),
+        value=value,
+        single_photon_bits=n_key,
+        vacuum_bits=0.0,
+        phase_error_upper=phi,
+        terms=terms,
+        bounds=bounds,
+        eps_sec=security.eps_sec,
+        eps_cor=security.eps_cor,
+        formula=_formula(form),
+        secret_bits_asymptotic=max(0, math.floor(unlimited)),
+        detections_needed=None if value >= 1 else detections_needed(at_scale, n_key + n_test, unlimited),
+        profile="V" if form == "tight" else "L",
+        rule=security.rule,
+        notes=() if form == "tight" else ("a fixed-length formula: the length must be fixed before the block",),
+    )
+
+
+def _terms(
+    n: int, k: int, errors: int, security: Security, form: Form
+) -> tuple[dict[str, float], float, tuple[Bound, ...]]:
+    """Terms without the costs of correction and verification, the phase error bound, and the statements used."""
+    if form == "printed":
+        bounds: tuple[Bound, ...] = (
+            Bound(name="phase errors", inequality="Serfling, as printed", eps=security.eps_sec / 2),
+        )
+        deviation = math.sqrt((n + k) / (n * k) * (k + 1) / k * math.log(2 / security.eps_sec)) if n and k else 1.0
+        phi = min(1.0, errors / k + deviation) if k else 1.0
+        amplification = 2 * math.log2(1 / security.eps_sec)
+    else:
+        kappa = security.eps_sec / 4
+        registry = Registry({"phase errors": "hypergeometric, exact"}, lambda count: kappa**2 / count)
+        phi = phase_error_upper(errors, k, n, registry.eps("phase errors"))
+        bounds = registry.bounds()
+        amplification = 2 * math.log2(1 / security.eps_sec)  # 2 log2(1 / (2 eps_PA)), eps_PA = eps_sec / 2
+    terms = {
+        "key-basis bits": float(n),
+        "phase errors": -n * error_penalty(phi),
+        "privacy amplification": -amplification,
+    }
+    return terms, phi, bounds
+
+
+def _formula(form: Form) -> str:
+    if form == "printed":
+        return f"BBM92, {_SOURCE}, Eqs. (1)-(2)"
+    return f"BBM92, {_SOURCE}, with the exact hypergeometric bound; variable length after Tupkary et al. 2024"
+
+
+def check_costs(leak_bits: int, verification_bits: int, dropped_bits: int) -> None:
+    """InputError unless the disclosed and dropped bits are numbers of bits."""
+    if min(leak_bits, verification_bits, dropped_bits) < 0:
+        raise InputError("leak, verification and dropped bits are counts: none may be negative")

@@ -1,0 +1,79 @@
+"""The register of statistical statements: counted first, evaluated second.
+
+Every bound that a length rests on is declared from the parameters alone. Only
+then is the failure probability divided and only declared bounds can be
+evaluated, so a forgotten one is an error and not a hole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from qkdpp.core.errors import LocalProtocolError
+from qkdpp.estimation import concentration
+from qkdpp.estimation.security import Bound, Concentration
+
+
+class Registry:
+    """Declared statements of one length, each failing with the same probability.
+
+    Args:
+        statements: name and inequality of every statement; names are unique.
+        each: failure probability of one statement, given how many there are.
+    """
+
+    def __init__(self, statements: dict[str, str], each: Callable[[int], float]) -> None:
+        self._eps = each(len(statements))
+        self._statements = statements
+        self._used: set[str] = set()
+
+    def eps(self, name: str) -> float:
+        """Failure probability of a declared statement; marks it as used."""
+        if name not in self._statements:
+            raise LocalProtocolError(f"bound {name!r} was never registered: its failure would not be counted")
+        self._used.add(name)
+        return self._eps
+
+    def bounds(self) -> tuple[Bound, ...]:
+        """All statements; LocalProtocolError if one was declared in vain."""
+        idle = self._statements.keys() - self._used
+        if idle:
+            raise LocalProtocolError(f"registered but never used: {sorted(idle)}")
+        return tuple(Bound(name=n, inequality=i, eps=self._eps) for n, i in self._statements.items())
+
+
+class Observed:
+    """Counts taken for their means: the limit of unlimited data."""
+
+    def lower(self, name: str, x: float, n: float) -> float:
+        """The count itself."""
+        return float(x)
+
+    def upper(self, name: str, x: float, n: float) -> float:
+        """The count itself."""
+        return float(x)
+
+    def log_eps(self, name: str) -> float:
+        """``ln 1/eps`` per statement: none is made."""
+        return 0.0
+
+
+class Bounded(Observed):
+    """Counts turned into bounds on their means, one registered statement per call."""
+
+    def __init__(self, registry: Registry, kind: Concentration) -> None:
+        self._registry = registry
+        self._kind: Concentration = kind
+
+    def lower(self, name: str, x: float, n: float) -> float:
+        """Lower bound on the mean of ``x`` out of ``n``."""
+        return concentration.mean_lower(self._kind, x, n, self._registry.eps(f"{name} lower"))
+
+    def upper(self, name: str, x: float, n: float) -> float:
+        """Upper bound on the mean of ``x`` out of ``n``."""
+        return concentration.mean_upper(self._kind, x, n, self._registry.eps(f"{name} upper"))
+
+    def log_eps(self, name: str) -> float:
+        """``ln 1/eps`` of the named statement."""
+        return -math.log(self._registry.eps(name))

@@ -1,0 +1,133 @@
+"""Security parameters of a block and the shape of the answer.
+
+Everything in :class:`Security` is fixed before the block and compared by both
+parties; nothing in it may depend on the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qkdpp.core.errors import ConfigError
+from qkdpp.core.ledger import Rule
+
+Profile = Literal["V", "L", "T"]
+"""V: variable length (the default). L: as published, fixed length. T: fixed length, tighter bounds."""
+Concentration = Literal["kl", "chernoff", "hoeffding"]
+KeyFrom = Literal["all", "signal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """What is promised, and how it is proved.
+
+    Attributes:
+        eps_sec: secrecy of a block (trace distance).
+        eps_cor: correctness: probability that the two keys differ although they verified, all tags together.
+        eps_auth: forgery of any tag of the block.
+        profile: which length formula (``docs/security.md``).
+        rule: how two-way error correction is charged.
+        key_from: keep key bits of every intensity, or of the brightest (the signal) only.
+        disclosed_signal: share of the signal detections in the key basis that is disclosed and so not keyed.
+        concentration: inequality for counts under profile V; L always takes Hoeffding's, T always ``kl``.
+    """
+
+    eps_sec: float = 1e-10
+    eps_cor: float = 1e-10
+    eps_auth: float = 1e-12
+    profile: Profile = "V"
+    rule: Rule = Rule.PUBLIC_ERRORS
+    key_from: KeyFrom = "all"
+    disclosed_signal: float = 0.0
+    concentration: Concentration = "kl"
+
+    def __post_init__(self) -> None:
+        for name in ("eps_sec", "eps_cor", "eps_auth"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(f"security.{name} must lie between 0 and 1")
+        choices = (
+            ("profile", self.profile, ("V", "L", "T")),
+            ("key_from", self.key_from, ("all", "signal")),
+            ("concentration", self.concentration, ("kl", "chernoff", "hoeffding")),
+        )
+        for name, value, allowed in choices:
+            if value not in allowed:
+                raise ConfigError(f"security.{name} = {value!r}: choose one of {', '.join(allowed)}")
+        if not isinstance(self.rule, Rule):
+            raise ConfigError("security.rule must be public_errors or both")
+        if not 0 <= self.disclosed_signal < 1:
+            raise ConfigError("security.disclosed_signal is a share: at least 0, below 1")
+
+    @property
+    def eps_total(self) -> float:
+        """Distance of a block from an ideal one: secrecy, correctness and authentication add."""
+        return self.eps_sec + self.eps_cor + self.eps_auth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """One registered statistical statement: it fails with probability at most ``eps``."""
+
+    name: str
+    inequality: str
+    eps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLength:
+    """How long the key of a block may be, and why.
+
+    Attributes:
+        secret_bits: whole bits, never negative.
+        value: the sum of ``terms`` before rounding down; may be negative.
+        single_photon_bits: lower bound on keyed bits from single photons (BBM92: all key-basis bits).
+        vacuum_bits: credit for vacuum detections (profiles L and T under rule ``both`` only).
+        phase_error_upper: upper bound on the phase error rate of the keyed single photons.
+        terms: what adds up to ``value``, in bits.
+        bounds: every statistical statement used, with its share of the failure probability.
+        eps_sec: secrecy of this length.
+        eps_cor: correctness the caller's verification must provide.
+        formula: name and source.
+        secret_bits_asymptotic: length for the same proportions and unlimited data.
+        detections_needed: if no key: detections with equal bases, in the same proportions and at the same leak
+            per detection, from which on there would be one; None if there is a key or no number suffices.
+        profile: length formula used.
+        rule: accounting rule the leak was charged under.
+        notes: what a reader of the figure must know.
+    """
+
+    secret_bits: int
+    value: float
+    single_photon_bits: int
+    vacuum_bits: float
+    phase_error_upper: float
+    terms: Mapping[str, float]
+    bounds: tuple[Bound, ...]
+    eps_sec: float
+    eps_cor: float
+    formula: str
+    secret_bits_asymptotic: int
+    detections_needed: int | None
+    profile: str
+    rule: Rule
+    notes: tuple[str, ...] = ()
+
+
+def binary_entropy(x: float) -> float:
+    """Entropy of a bit with probability ``x``, in bits."""
+    if not 0 <= x <= 1:
+        raise ValueError(f"not a probability: {x}")
+    return 0.0 if x in (0, 1) else -x * math.log2(x) - (1 - x) * math.log1p(-x) / math.log(2)
+
+
+def error_penalty(upper: float) -> float:
+    """Entropy for an UPPER bound on an error rate: never decreases above 1/2."""
+    return binary_entropy(min(max(upper, 0.0), 0.5))
+
+
+def accumulated(eps_per_block: float, blocks: int, hops: int = 1) -> float:
+    """Failure of all keys together: errors add over blocks and over the hops of a relay chain, at most 1."""
+    return min(1.0, eps_per_block * blocks * hops)
