@@ -1,0 +1,99 @@
+"""Which kind of recording a file is: by content first, by extension last.
+
+Headerless binary kinds cannot be told apart safely and are refused with the
+names under which they may be declared (``docs/formats/README.md``).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+from qkdpp.core.errors import FormatError
+from qkdpp.sources.blocks import open_file
+
+HEAD_BYTES = 8192
+QCRYPTO_TYPES = (1, 2, 3, 4, 7)
+_HEX_LINE = re.compile(rb"[0-9A-Fa-f]+")
+_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
+
+
+def detect_format(path: Path) -> str:
+    """The short format name; FormatError if the kind is not readable or has to be declared."""
+    with open_file(path) as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise FormatError(f"{path}: the file is empty; declare its format")
+    found = _by_magic(path, head) or _by_epoch_name(path, head)
+    if found is not None:
+        return found
+    if not head.translate(None, _PRINTABLE):
+        return _by_text(path, head)
+    if path.suffix.lower() == ".ttbin":
+        return "ttbin"
+    raise FormatError(
+        f"{path}: no known file header. Headerless kinds must be declared: qutag-raw, id900-bin, swabian-dump, s15-a1, "
+        "s15-a1x, tdc1 or spc"
+    )
+
+
+def _by_magic(path: Path, head: bytes) -> str | None:
+    version = head[16:22].rstrip(b"\0")
+    mode = struct.unpack_from("<i", head, 340)[0] if len(head) >= 344 else None
+    if head.startswith(b"PQTTTR\0\0"):
+        return "ptu"
+    if head.startswith(b"HydraHarp\0"):
+        return {2: "ht2", 3: "ht3"}.get(mode if mode is not None else 0) or _bad(path, "a HydraHarp file without mode")
+    if head.startswith(b"PicoHarp 300\0"):
+        return {2: "pt2", 3: "pt3"}.get(mode if mode is not None else 0) or _bad(path, "a PicoHarp file without mode")
+    if head.startswith(b"TimeHarp 200\0"):
+        return _bad(path, f"a TimeHarp 200 file ({version.decode('latin-1')}); its 100 ns clock is useless for keys")
+    if head.startswith(b"\x87\xb3\x91\xfa"):
+        return "qutag"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
+    if head.startswith(b"PK\x03\x04"):
+        return "npz"
+    if head.startswith(b"PAR1"):
+        return _bad(path, "a Parquet table; convert it to npz, HDF5 or CSV")
+    return None
+
+
+def _bad(path: Path, what: str) -> str:
+    raise FormatError(f"{path}: {what}: not supported")
+
+
+def _by_epoch_name(path: Path, head: bytes) -> str | None:
+    """qcrypto epoch files carry their own name: the second word in hexadecimal."""
+    if len(head) < 8:
+        return None
+    tag, epoch = struct.unpack_from("<II", head)
+    named = path.name.lower() in (f"{epoch:x}", f"{epoch:08x}")
+    return "qcrypto" if named and tag & ~0x100 in QCRYPTO_TYPES else None
+
+
+def _by_text(path: Path, head: bytes) -> str:
+    lines = head.split(b"\n")
+    if len(head) == HEAD_BYTES:
+        lines = lines[:-1]
+    rows = [line.strip() for line in lines if line.strip() and not line.startswith(b"#")]
+    if not rows:
+        return _bad(path, "text without a row of numbers")
+    if re.fullmatch(rb"time\s*,\s*channel\s*(,\s*flags\s*)?", rows[0]):
+        return "csv"
+    widths = {len(row) for row in rows if _HEX_LINE.fullmatch(row)}
+    is_hex = all(_HEX_LINE.fullmatch(row) for row in rows) and bool(re.search(rb"[A-Fa-f]", b"".join(rows)))
+    if is_hex and widths in ({16}, {8}):
+        return "s15-a2" if widths == {16} else "s15-a0"
+    if set(rows) <= {b"0", b"1"}:
+        return _bad(path, "sifted key text (0 or 1 per line); give it to `qkdpp reconcile`. As a recording it is")
+    columns = {len(re.split(rb"[\s,;]+", row)) for row in rows}
+    if not all(re.fullmatch(rb"[-0-9\s,;]+", row) for row in rows) or len(columns) != 1:
+        first = rows[0][:80].decode("ascii", "replace")
+        raise FormatError(f"{path}: text that is not a table of whole numbers (first line {first!r})")
+    n = columns.pop()
+    hint = {1: "id900-text", 2: "text2, qutag-text or id900-text (option index)"}.get(n)
+    if hint is None:
+        return _bad(path, f"text with {n} columns of whole numbers")
+    raise FormatError(f"{path}: text with {n} column(s) of whole numbers; declare format {hint} and the tick length")

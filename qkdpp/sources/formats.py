@@ -1,0 +1,89 @@
+"""The table of recording formats: one row each, readers and writers imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qkdpp.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One kind of recording.
+
+    Attributes:
+        name: short name, as in ``--format``.
+        title: instrument or container, for people.
+        reader: ``module:function`` in ``qkdpp.sources``, a function ``Request -> Opened``.
+        writer: likewise ``(path, chunks, metadata) -> tags written``, if there is one.
+        options: names of the options the reader understands.
+        tick: ``header`` (the file states it), ``fixed`` (the format fixes it) or ``declared`` (the user must).
+        extensions: file name endings under which the format is written.
+    """
+
+    name: str
+    title: str
+    reader: str
+    writer: str | None = None
+    options: tuple[str, ...] = ()
+    tick: Literal["header", "fixed", "declared"] = "header"
+    extensions: tuple[str, ...] = ()
+
+
+_ROWS = (
+    Format(
+        name="ptu",
+        title="PicoQuant unified TTTR",
+        reader="picoquant:open_ptu",
+        writer="ptu_writer:write_ptu",
+        extensions=(".ptu",),
+    ),
+    Format(
+        name="csv",
+        title="CSV with header line",
+        reader="text:open_csv",
+        writer="text:write_csv",
+        extensions=(".csv",),
+    ),
+    Format(
+        name="text2",
+        title="text, two columns of integers",
+        reader="text:open_text2",
+        options=("columns",),
+        tick="declared",
+    ),
+    Format(
+        name="hdf5",
+        title="qkdpp HDF5",
+        reader="hdf5:open_hdf5",
+        writer="hdf5:write_hdf5",
+        extensions=(".h5", ".hdf5"),
+    ),
+)
+FORMATS: dict[str, Format] = {row.name: row for row in _ROWS}
+
+
+def format_named(name: str) -> Format:
+    """The format; InputError for an unknown name."""
+    if name not in FORMATS:
+        raise InputError(f"unknown format {name!r}; known are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def function_of(entry: str) -> Callable[..., Any]:
+    """The reader or writer ``module:function``, its module imported on demand."""
+    module, name = entry.split(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"qkdpp.sources.{module}"), name)
+    return function
+
+
+def format_of_extension(suffix: str) -> Format:
+    """The format that is written under a file name ending; InputError if there is none."""
+    for row in FORMATS.values():
+        if row.writer and suffix.lower() in row.extensions:
+            return row
+    known = ", ".join(f"{row.extensions[0]} ({row.name})" for row in FORMATS.values() if row.writer and row.extensions)
+    raise InputError(f"no format is written as {suffix!r}; known are {known}, or name one with --to")

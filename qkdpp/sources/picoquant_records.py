@@ -1,0 +1,195 @@
+"""PicoQuant TTTR records: 32-bit words to times, channels and pulse numbers.
+
+Channel ids: photon with channel field ``c`` is ``c + 1`` (as the vendor's
+software prints), the sync input is 0, marker line ``k`` (1 to 4) is ``100 + k``;
+a record with several marker lines gives one tag per line. Layouts and wrap
+constants: ``docs/formats/picoquant.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.errors import FormatError
+
+Words = NDArray[np.uint32]
+MARKER_ID = 100
+_MARKER_LINES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Bit fields of one record family.
+
+    Attributes:
+        t3: whether a photon carries (dtime, nsync) instead of one time.
+        picoharp: PicoHarp 300 words (channel in the top four bits, 15 = special) instead of HydraHarp words.
+        wrap: ticks (T2) or pulses (T3) per counted overflow.
+        counted: whether an overflow record carries its own count (0 means 1).
+    """
+
+    t3: bool
+    picoharp: bool
+    wrap: int
+    counted: bool
+
+
+LAYOUTS: dict[int, Layout] = {
+    0x00010203: Layout(t3=False, picoharp=True, wrap=210698240, counted=False),
+    0x00010303: Layout(t3=True, picoharp=True, wrap=65536, counted=False),
+    0x00010204: Layout(t3=False, picoharp=False, wrap=33552000, counted=False),
+    0x00010304: Layout(t3=True, picoharp=False, wrap=1024, counted=False),
+    0x01010204: Layout(t3=False, picoharp=False, wrap=33554432, counted=True),
+    0x01010304: Layout(t3=True, picoharp=False, wrap=1024, counted=True),
+    0x00010205: Layout(t3=False, picoharp=False, wrap=33554432, counted=True),
+    0x00010305: Layout(t3=True, picoharp=False, wrap=1024, counted=True),
+    0x00010206: Layout(t3=False, picoharp=False, wrap=33554432, counted=True),
+    0x00010306: Layout(t3=True, picoharp=False, wrap=1024, counted=True),
+    0x00010207: Layout(t3=False, picoharp=False, wrap=33554432, counted=True),
+    0x00010307: Layout(t3=True, picoharp=False, wrap=1024, counted=True),
+}
+"""Record type code of a PTU header to layout: PicoHarp 300, HydraHarp v1, v2, TimeHarp 260 N, P, MultiHarp/generic."""
+
+
+class Decoded(NamedTuple):
+    """Tags of one block of records.
+
+    ``time`` is int64: ticks in T2, the pulse number nsync in T3; ``dtime`` (int32) is present in T3 only.
+    """
+
+    time: NDArray[np.int64]
+    dtime: NDArray[np.int32] | None
+    ids: NDArray[np.uint8]
+
+
+class _Fields(NamedTuple):
+    """Raw fields; ``special`` holds the positions of records that are not photons, the rest belongs to those."""
+
+    time: NDArray[np.int64]
+    dtime: NDArray[np.int32] | None
+    ids: NDArray[np.uint8]
+    special: NDArray[np.intp]
+    overflows: NDArray[np.int64]
+    markers: NDArray[np.uint8]
+    is_sync: NDArray[np.bool_]
+
+
+class Decoder:
+    """Decodes blocks of one record stream; carries the overflow count from block to block."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self._layout = layout
+        self._name = name
+        self._overflows = 0
+        self.invalid = 0
+        """Records that mean nothing in this layout (skipped)."""
+
+    def decode(self, words: Words) -> Decoded:
+        """Photons, sync events and markers of a block of records, in file order."""
+        fields = _picoharp_fields(words, self._layout) if self._layout.picoharp else _hydra_fields(words, self._layout)
+        time, dtime, ids = fields.time, fields.dtime, fields.ids
+        if self._overflows or fields.overflows.any():
+            self._add_overflows(time, fields)
+        if not fields.special.size:
+            return Decoded(time, dtime, ids)
+        ids[fields.special[fields.is_sync]] = 0
+        repeats = _repeats(fields)
+        self.invalid += int(np.count_nonzero((repeats == 0) & (fields.overflows == 0)))
+        lines = _marker_lines(fields)
+        ids[fields.special[fields.markers > 0]] = lines.first
+        kept = np.ones(words.size, dtype=np.bool_)
+        kept[fields.special[repeats == 0]] = False
+        if lines.index.size:
+            counts = kept.astype(np.int64)
+            counts[fields.special] = repeats
+            return _with_extra_markers(Decoded(time, dtime, ids), counts, lines)
+        return Decoded(time[kept], None if dtime is None else dtime[kept], ids[kept])
+
+    def _add_overflows(self, time: NDArray[np.int64], fields: _Fields) -> None:
+        """Adds the running overflow to every time, in place."""
+        wrap = self._layout.wrap
+        at = fields.special[fields.overflows > 0]
+        running = np.cumsum(fields.overflows[fields.overflows > 0], dtype=np.int64)
+        total = self._overflows + (int(running[-1]) if running.size else 0)
+        if (total + 2) * wrap >= 1 << 62:
+            raise FormatError(f"{self._name}: overflow records add up to a time beyond 63 bits")
+        base = (np.concatenate([[0], running]) + self._overflows) * np.int64(wrap)
+        edges = np.concatenate([[0], at, [time.size]])
+        time += np.repeat(base, np.diff(edges))
+        self._overflows = total
+
+
+class _Lines(NamedTuple):
+    """Marker lines: the first line's id per marker record, then (record position, id) of every further line."""
+
+    first: NDArray[np.uint8]
+    index: NDArray[np.intp]
+    ids: NDArray[np.uint8]
+
+
+def _hydra_fields(words: Words, layout: Layout) -> _Fields:
+    special: NDArray[np.intp] = np.flatnonzero(words.view(np.int32) < 0)
+    ids = ((words >> np.uint32(25)) & np.uint32(0x3F)).astype(np.uint8)
+    if layout.t3:
+        time = (words & np.uint32(0x3FF)).astype(np.int64)
+        dtime = ((words >> np.uint32(10)) & np.uint32(0x7FFF)).astype(np.int32)
+    else:
+        time, dtime = (words & np.uint32(0x1FFFFFF)).astype(np.int64), None
+    field = ids[special]
+    ids += np.uint8(1)
+    is_overflow = field == 63
+    counts = np.maximum(time[special], 1) if layout.counted else np.ones(special.size, dtype=np.int64)
+    markers = np.where((field >= 1) & (field <= 15), field, np.uint8(0))
+    if dtime is not None:
+        dtime[special] = 0
+    is_sync = (field == 0) & np.bool_(not layout.t3)
+    return _Fields(time, dtime, ids, special, np.where(is_overflow, counts, 0), markers, is_sync)
+
+
+def _picoharp_fields(words: Words, layout: Layout) -> _Fields:
+    ids = (words >> np.uint32(28)).astype(np.uint8)
+    special: NDArray[np.intp] = np.flatnonzero(ids == 15)
+    ids += np.uint8(1)
+    if layout.t3:
+        time = (words & np.uint32(0xFFFF)).astype(np.int64)
+        dtime = ((words >> np.uint32(16)) & np.uint32(0xFFF)).astype(np.int32)
+        bits = dtime[special]
+        dtime[special] = 0
+    else:
+        time, dtime = (words & np.uint32(0xFFFFFFF)).astype(np.int64), None
+        bits = (time[special] & 0xF).astype(np.int32)
+        time[special] &= ~np.int64(0xF)
+    markers = (bits & 0xF).astype(np.uint8)
+    overflows = (bits == 0).astype(np.int64)
+    return _Fields(time, dtime, ids, special, overflows, markers, np.zeros(special.size, dtype=np.bool_))
+
+
+def _repeats(fields: _Fields) -> NDArray[np.int64]:
+    """Tags that each special record gives: one for a sync event, one per marker line, none for an overflow."""
+    return np.bitwise_count(fields.markers).astype(np.int64) + fields.is_sync
+
+
+def _marker_lines(fields: _Fields) -> _Lines:
+    positions = fields.special[fields.markers > 0]
+    bits = fields.markers[fields.markers > 0]
+    on = ((bits[:, None] >> np.arange(_MARKER_LINES, dtype=np.uint8)) & 1).astype(np.bool_)
+    record, line = np.nonzero(on)
+    first = np.ones(record.size, dtype=np.bool_)
+    first[1:] = record[1:] != record[:-1]
+    ids = (line + MARKER_ID + 1).astype(np.uint8)
+    return _Lines(ids[first], positions[record[~first]], ids[~first])
+
+
+def _with_extra_markers(tags: Decoded, counts: NDArray[np.int64], lines: _Lines) -> Decoded:
+    """Repeats each record ``counts`` times and gives the repetitions of a marker record their own line."""
+    ids = np.repeat(tags.ids, counts)
+    starts = np.cumsum(counts) - counts
+    order = np.concatenate([[0], np.cumsum(lines.index[1:] != lines.index[:-1])]).astype(np.int64)
+    rank = np.arange(lines.index.size) - np.searchsorted(order, order, side="left") + 1
+    ids[starts[lines.index] + rank] = lines.ids
+    dtime = None if tags.dtime is None else np.repeat(tags.dtime, counts)
+    return Decoded(np.repeat(tags.time, counts), dtime, ids)
