@@ -27,6 +27,7 @@ from qkdpp.estimation import KeyLength
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.parameters import Parameters
 from qkdpp.reconciliation import Reconciled
+from qkdpp.sifting.health import check
 from qkdpp.verification import Verified
 
 MIN_HINT = 0.002
@@ -89,11 +90,29 @@ def hello(party: Party) -> Stage[None]:
 
 def distil(sifted: SiftedKey, length_rule: LengthRule, party: Party) -> Stage[Bits]:
     """The secret key of this party; Abort if there is none."""
+    verified, counts = yield from correct_and_verify(sifted, party)
+    length = _length(sifted, verified, counts, length_rule, party)
+    return (yield from _amplify(verified.key, length, party))
+
+
+def reconcile(sifted: SiftedKey, party: Party) -> Stage[Bits]:
+    """The corrected and verified key, without amplification: equal on both sides, but not secret."""
+    verified, counts = yield from correct_and_verify(sifted, party)
+    _check_qber(sifted, counts, party)
+    yield from _confirm(party)
+    return verified.key
+
+
+def correct_and_verify(sifted: SiftedKey, party: Party) -> Stage[tuple[Verified, NDArray[np.int64]]]:
+    """The verified key and the errors by class; refuses raw keys that repeat themselves."""
+    health = check(sifted.key)
+    party.log.facts["health"] = health
+    if health.refusals:
+        raise Abort(AbortReason.UNHEALTHY_KEY, party=party.role, findings=list(health.refusals))
     reconciled = yield from _correct(sifted, party)
     verified = yield from _verify(reconciled, party)
     counts = yield from _count_errors(sifted, reconciled, verified, party)
-    length = _length(sifted, verified, counts, length_rule, party)
-    return (yield from _amplify(verified.key, length, party))
+    return verified, counts
 
 
 def _correct(sifted: SiftedKey, party: Party) -> Stage[Reconciled]:
@@ -158,15 +177,18 @@ def _count_errors(
     return counts
 
 
+def _check_qber(sifted: SiftedKey, counts: NDArray[np.int64], party: Party) -> None:
+    party.log.facts["key_errors"] = int(counts.sum())
+    qber, limit = float(counts.sum()) / max(len(sifted.key), 1), party.parameters.security.max_qber
+    if qber > limit:
+        raise Abort(AbortReason.QBER_TOO_HIGH, qber=qber, limit=limit)
+
+
 def _length(
     sifted: SiftedKey, verified: Verified, counts: NDArray[np.int64], length_rule: LengthRule, party: Party
 ) -> KeyLength:
     log, security = party.log, party.parameters.security
-    n = len(sifted.key)
-    log.facts["key_errors"] = int(counts.sum())
-    qber = float(counts.sum()) / n
-    if qber > security.max_qber:
-        raise Abort(AbortReason.QBER_TOO_HIGH, qber=qber, limit=security.max_qber)
+    _check_qber(sifted, counts, party)
     length = length_rule(
         log.ledger.leak_ec_bits(security.rule), log.ledger.verification_bits, verified.dropped_bits, counts
     )
@@ -176,7 +198,7 @@ def _length(
         raise Abort(
             AbortReason.NO_KEY_LEFT,
             value_bits=length.value,
-            sifted_key_bits=n,
+            sifted_key_bits=len(sifted.key),
             detections_needed=length.detections_needed,
         )
     return length
@@ -187,13 +209,20 @@ def _amplify(key: Bits, length: KeyLength, party: Party) -> Stage[Bits]:
         yield from unseal("estimated")
         secret = yield from amplification.alice(key, length.secret_bits, entropy=party.entropy)
         yield from seal("seed")
-        yield from unseal("confirm")
-        yield from seal("release")
     else:
         yield from seal("estimated")
         secret = yield from amplification.bob(key, length.secret_bits)
         yield from unseal("seed")
-        yield from seal("confirm")
-        yield from unseal("release")
+    yield from _confirm(party)
     party.log.mark("secret", len(secret), len(key) - len(secret))
     return secret
+
+
+def _confirm(party: Party) -> Stage[None]:
+    """Pending to confirmed: nothing leaves a party before the peer's tag over the whole block verified."""
+    if party.role == "alice":
+        yield from unseal("confirm")
+        yield from seal("release")
+    else:
+        yield from seal("confirm")
+        yield from unseal("release")
