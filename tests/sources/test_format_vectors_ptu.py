@@ -321,6 +321,21 @@ def test_unknown_record_type_is_refused(tmp_path: Path) -> None:
         read_all(open_recording(path))
 
 
+@pytest.mark.parametrize("global_s", [0.0, -1e-12, float("nan"), float("inf"), 1e300])
+def test_nonsense_resolution_is_refused(tmp_path: Path, global_s: float) -> None:
+    path = write(tmp_path, header(0x00010207, 1, global_s) + words(hh_t2(5, 42)))
+    with pytest.raises(InputError):
+        read_all(open_recording(path))
+
+
+@pytest.mark.parametrize("ident", ["TTResultFormat_TTTRRecType", "MeasDesc_GlobalResolution"])
+def test_missing_tag_is_refused(tmp_path: Path, ident: str) -> None:
+    head = header(0x00010207, 1, 1e-12).replace(ident.encode(), b"X" * len(ident))
+    path = write(tmp_path, head + words(hh_t2(5, 42)))
+    with pytest.raises(InputError):
+        read_all(open_recording(path))
+
+
 def test_dropped_events_flag_is_reported(tmp_path: Path) -> None:
     body = words(hh_t2(5, 42))
     counts = []
