@@ -7,6 +7,7 @@ Each kernel is a module named after it; where there is a Numba tier it lies in
 from qkdpp.kernels.backend import Backend, available, backend, use_backend
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
 from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash
+from qkdpp.kernels.toeplitz import toeplitz_hash
 
 __all__ = [
     "Backend",
@@ -19,5 +20,6 @@ __all__ = [
     "encode_bits",
     "encode_slots",
     "poly_hash",
+    "toeplitz_hash",
     "use_backend",
 ]
