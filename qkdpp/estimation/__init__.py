@@ -7,18 +7,27 @@ talks to the peer, sees a key bit or imports SciPy.
 
 from qkdpp.estimation.bb84 import VacuumCredit, key_length_bb84
 from qkdpp.estimation.bbm92 import key_length_bbm92
+from qkdpp.estimation.both_bases import key_lengths_bb84_both, key_lengths_bbm92_both
+from qkdpp.estimation.claims import Claim, Declared, Evidence, Precondition, assess
 from qkdpp.estimation.counts import UNKNOWN, Counts
 from qkdpp.estimation.security import Bound, KeyLength, Security, accumulated, binary_entropy
 
 __all__ = [
     "UNKNOWN",
     "Bound",
+    "Claim",
     "Counts",
+    "Declared",
+    "Evidence",
     "KeyLength",
+    "Precondition",
     "Security",
     "VacuumCredit",
     "accumulated",
+    "assess",
     "binary_entropy",
     "key_length_bb84",
     "key_length_bbm92",
+    "key_lengths_bb84_both",
+    "key_lengths_bbm92_both",
 ]

@@ -85,7 +85,8 @@ class _Method:
             plan |= {f"vacuum errors {basis}": "Hoeffding, Binomial(s_0, 1/2)" for basis in "ZX"}
         if self.keyed_share < 1:
             plan[_KEYED] = "relative entropy, binomial"
-        plan[_PHASE] = "hypergeometric, exact"
+        tail = "" if self.security.profile == "V" else ", tail at the square of this"
+        plan[_PHASE] = f"hypergeometric, exact{tail}"
         return plan
 
     def each(self, count: int) -> float:
@@ -115,9 +116,9 @@ class _Estimate:
 
 def _method(counts: Counts, security: Security) -> _Method:
     levels = choose_levels(counts.intensities, counts.p_intensity)
-    signal = levels.share_of_single_photons(0)
-    kept = signal * (1 - security.disclosed_signal)
-    share = kept if security.key_from == "signal" else 1 - signal * security.disclosed_signal
+    share = 1 - security.disclosed_signal
+    if security.key_from == "signal":
+        share *= levels.share_of_single_photons(0)
     fixed: dict[str, Concentration] = {"L": "hoeffding", "T": "kl"}
     return _Method(
         levels=levels,
@@ -235,6 +236,8 @@ def key_length_bb84(
         Abort: counts that no source of the declared intensities gives (``implausible_counts``).
     """
     check_costs(leak_bits, verification_bits, dropped_bits)
+    if dropped_bits > int(counts.n[0].sum()):
+        raise InputError("counts: more bits dropped than were detected in the key basis")
     method = _method(counts, security)
     z_known, x_known = counts.errors_known
     if not x_known or (method.one_decoy and not z_known):

@@ -89,7 +89,7 @@ def _terms(
     """Terms without the costs of correction and verification, the phase error bound, and the statements used."""
     if form == "printed":
         bounds: tuple[Bound, ...] = (
-            Bound(name="phase errors", inequality="Serfling, as printed", eps=security.eps_sec / 2),
+            Bound(name="phase errors", inequality="Serfling, as printed", eps=(security.eps_sec / 2) ** 2),
         )
         deviation = math.sqrt((n + k) / (n * k) * (k + 1) / k * math.log(2 / security.eps_sec)) if n and k else 1.0
         phi = min(1.0, errors / k + deviation) if k else 1.0

@@ -31,12 +31,13 @@ class Security:
         profile: which length formula (``docs/security.md``).
         rule: how two-way error correction is charged.
         key_from: keep key bits of every intensity, or of the brightest (the signal) only.
-        disclosed_signal: share of the signal detections in the key basis that is disclosed and so not keyed.
+        disclosed_signal: probability with which a detection that could be keyed is disclosed instead (paper practice:
+            a tenth of the signal detections).
         concentration: inequality for counts under profile V; L always takes Hoeffding's, T always ``kl``.
     """
 
     eps_sec: float = 1e-10
-    eps_cor: float = 1e-10
+    eps_cor: float = 1e-15
     eps_auth: float = 1e-12
     profile: Profile = "V"
     rule: Rule = Rule.PUBLIC_ERRORS

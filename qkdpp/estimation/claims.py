@@ -1,0 +1,260 @@
+"""How far a key length may be claimed: the preconditions of the proofs, declared or checked on the data.
+
+A proof holds for devices that meet its assumptions. Some can only be declared
+(phase randomisation), some leave traces in the counts (unequal detectors).
+Every precondition is listed with what was found; one that fails lowers the
+claim to ``estimate`` or ``none``. Thresholds: table in ``docs/security.md``.
+The checks use disclosed detections only, so a report may show their values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Level = Literal["composable", "estimate", "none"]
+Kind = Literal["declared", "checked"]
+
+SIGMAS = 4.892
+"""Standard errors beyond which a deviation is no accident: two-sided probability 1e-6 (chi-square 23.9, 1 degree)."""
+EFFICIENCY_TOLERANCE = 0.02
+"""Allowed ``|n0 - n1| / (n0 + n1)`` of the two bits of a basis: efficiencies within about 4 per cent."""
+BIT_TOLERANCE = 0.005
+"""Allowed distance of the share of prepared ones from 1/2."""
+BASIS_TOLERANCE = 0.05
+"""Allowed distance of a basis share from its declared probability, as a share of the rarer basis' probability."""
+DOUBLE_CLICK_SHARE = 0.05
+"""Allowed double clicks per detection where no model says how many to expect."""
+DOUBLE_CLICK_EXCESS = 5.0
+"""Allowed ratio of double clicks to the number expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What the operator states about devices and set-up; nothing here follows from data.
+
+    Attributes:
+        protocol: which set of preconditions applies.
+        test_mode: the states came from a pattern or a pseudo-random generator.
+        phase_randomised: pulses carry independent random phases (BB84).
+        intensities_declared: the mean photon numbers hold pulse by pulse, whatever came before (BB84).
+        receiver: how the basis is chosen at a receiver: ``active`` modulator or ``passive`` beam splitter.
+        squashing_map: reference for the treatment of clicks in both bases, if one is claimed.
+        double_click_rule: ``random`` bit, or ``first`` click.
+        blank_all: after any click all detectors are blanked, never a single one.
+        p_z_alice: probability of the Z basis at Alice; None if not declared.
+        p_z_bob: the same at Bob.
+        pool: authentication key from a ``persistent`` pool or a ``throw_away`` one.
+        randomness: ``os`` (a computational assumption) or a ``device``.
+    """
+
+    protocol: Literal["bb84", "bbm92"]
+    test_mode: bool = False
+    phase_randomised: bool = False
+    intensities_declared: bool = False
+    receiver: Literal["active", "passive"] = "passive"
+    squashing_map: str = ""
+    double_click_rule: Literal["random", "first"] = "random"
+    blank_all: bool = True
+    p_z_alice: float | None = None
+    p_z_bob: float | None = None
+    pool: Literal["persistent", "throw_away"] = "persistent"
+    randomness: Literal["os", "device"] = "os"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """What the block itself shows; public numbers only.
+
+    Attributes:
+        matrix: int64[4, 4], disclosed detections by Alice's state (BBM92: detector) and Bob's detector, codes
+            ``basis << 1 | bit``; intensities added up.
+        bases: int64[2, 2], all announced detections by Alice's and Bob's basis, keyed ones included.
+        sent: int64[K, 2, 2], pulses sent by intensity, basis and bit; None for BBM92.
+        detections: detections behind the next two numbers.
+        double_clicks: clicks of both detectors of a basis.
+        cross_basis_clicks: clicks in both bases at once.
+        double_clicks_expected: what a channel model predicts, if there is one.
+    """
+
+    matrix: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    sent: NDArray[np.int64] | None = None
+    detections: int = 0
+    double_clicks: int = 0
+    cross_basis_clicks: int = 0
+    double_clicks_expected: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precondition:
+    """One assumption of a proof, and what became of it.
+
+    Attributes:
+        name: short, stable name.
+        kind: stated by the operator, or checked on data.
+        passed: whether it holds.
+        lowers_to: the highest claim left if it does not.
+        value: the number found, if it is one.
+        threshold: what it was compared with.
+        explanation: one sentence.
+    """
+
+    name: str
+    kind: Kind
+    passed: bool
+    lowers_to: Level = "estimate"
+    value: float | None = None
+    threshold: float | None = None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The claim that may be made, the preconditions that failed and those that hold."""
+
+    level: Level
+    failed: tuple[Precondition, ...]
+    passed: tuple[Precondition, ...]
+
+
+def assess(declared: Declared, evidence: Evidence) -> Claim:
+    """Lists and judges every precondition of the protocol's proof."""
+    found = (*_statements(declared), *_receiver(declared, evidence), *_balance(evidence), *_choices(declared, evidence))
+    failed = tuple(p for p in found if not p.passed)
+    level: Level = "composable"
+    if failed:
+        level = "none" if any(p.lowers_to == "none" for p in failed) else "estimate"
+    return Claim(level=level, failed=failed, passed=tuple(p for p in found if p.passed))
+
+
+def _statements(declared: Declared) -> Iterator[Precondition]:
+    yield Precondition(
+        name="random_states",
+        kind="declared",
+        passed=not declared.test_mode,
+        lowers_to="none",
+        explanation="states come from a random source, not from a pattern or a seed",
+    )
+    if declared.protocol == "bb84":
+        yield Precondition(
+            name="phase_randomised",
+            kind="declared",
+            passed=declared.phase_randomised,
+            explanation="pulses carry independent random phases, so a photon number is sent",
+        )
+        yield Precondition(
+            name="intensities_declared",
+            kind="declared",
+            passed=declared.intensities_declared,
+            explanation="mean photon numbers are calibrated and do not depend on earlier pulses",
+        )
+    pool = (
+        "kept on disk" if declared.pool == "persistent" else "made for this run: this run shows, it does not agree keys"
+    )
+    yield Precondition(
+        name="authentication_pool", kind="declared", passed=True, explanation=f"authentication key is {pool}"
+    )
+    source = "operating system (a computational assumption)" if declared.randomness == "os" else "a device"
+    yield Precondition(
+        name="randomness", kind="declared", passed=True, explanation=f"local random choices come from {source}"
+    )
+
+
+def _receiver(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
+    yield Precondition(
+        name="double_click_rule",
+        kind="declared",
+        passed=declared.double_click_rule == "random",
+        explanation="a double click becomes a random bit; keeping the first click is not covered by squashing",
+    )
+    yield Precondition(
+        name="blanking",
+        kind="declared",
+        passed=declared.blank_all,
+        explanation="after a click all detectors are blanked; blanking one depends on the bit",
+    )
+    covered = evidence.cross_basis_clicks == 0 or declared.receiver == "active" or bool(declared.squashing_map)
+    yield Precondition(
+        name="cross_basis_clicks",
+        kind="checked",
+        passed=covered,
+        value=float(evidence.cross_basis_clicks),
+        threshold=0.0,
+        explanation=declared.squashing_map or "clicks in both bases at once need a cited squashing map",
+    )
+    yield _double_clicks(evidence)
+
+
+def _double_clicks(evidence: Evidence) -> Precondition:
+    if evidence.double_clicks_expected is not None:
+        mean = DOUBLE_CLICK_EXCESS * evidence.double_clicks_expected
+    else:
+        mean = DOUBLE_CLICK_SHARE * evidence.detections
+    threshold = mean + SIGMAS * math.sqrt(mean) + SIGMAS**2
+    return Precondition(
+        name="double_clicks",
+        kind="checked",
+        passed=evidence.double_clicks <= threshold,
+        value=float(evidence.double_clicks),
+        threshold=threshold,
+        explanation="double clicks are as rare as the channel explains",
+    )
+
+
+def _balance(evidence: Evidence) -> Iterator[Precondition]:
+    """Both bits of a basis equally often, for each party: equal efficiencies (and equal lasers)."""
+    for party, axis in (("alice", 1), ("bob", 0)):
+        counts = evidence.matrix.sum(axis=axis)
+        for basis, name in enumerate("zx"):
+            zero, one = (int(v) for v in counts[2 * basis : 2 * basis + 2])
+            total = zero + one
+            value = abs(zero - one) / total if total else None
+            threshold = EFFICIENCY_TOLERANCE + (SIGMAS / math.sqrt(total) if total else 0.0)
+            yield Precondition(
+                name=f"equal_bits_{party}_{name}",
+                kind="checked",
+                passed=value is not None and value <= threshold,
+                value=value,
+                threshold=threshold,
+                explanation=f"{party}'s two bits of basis {name.upper()} are detected equally often ({zero} and {one})",
+            )
+
+
+def _choices(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
+    """Basis and bit choices as often as declared."""
+    if evidence.sent is not None:
+        by_state = evidence.sent.sum(axis=0)
+        for basis, name in enumerate("zx"):
+            yield _share(
+                f"prepared_bits_{name}", int(by_state[basis, 1]), int(by_state[basis].sum()), 0.5, BIT_TOLERANCE
+            )
+        alice = by_state.sum(axis=1)
+    else:
+        alice = evidence.bases.sum(axis=1)
+    for name, p_z, counts in (
+        ("alice", declared.p_z_alice, alice),
+        ("bob", declared.p_z_bob, evidence.bases.sum(axis=0)),
+    ):
+        if p_z is not None:
+            slack = BASIS_TOLERANCE * min(p_z, 1 - p_z)
+            yield _share(f"basis_choice_{name}", int(counts[0]), int(counts.sum()), p_z, slack)
+
+
+def _share(name: str, hits: int, total: int, p: float, tolerance: float) -> Precondition:
+    """Whether ``hits`` of ``total`` agree with probability ``p``: a chi-square test with a tolerance."""
+    value = abs(hits / total - p) if total else None
+    threshold = tolerance + (SIGMAS * math.sqrt(p * (1 - p) / total) if total else 0.0)
+    return Precondition(
+        name=name,
+        kind="checked",
+        passed=value is not None and value <= threshold,
+        value=value,
+        threshold=threshold,
+        explanation=f"{hits} of {total}, declared probability {p:g}",
+    )
