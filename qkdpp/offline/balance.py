@@ -13,7 +13,8 @@ from qkdpp import __version__, kernels
 from qkdpp.core.abort import Aborted
 from qkdpp.core.ledger import Disclosure, Ledger, Rule
 from qkdpp.estimation.security import binary_entropy
-from qkdpp.offline.recount import Recount, recount
+from qkdpp.offline.drive import booked
+from qkdpp.offline.recount import Recount
 from qkdpp.protocols.block import BlockLog
 from qkdpp.sifting.health import Health
 
@@ -39,21 +40,13 @@ def side_total(ledger: Ledger, side: str) -> int:
     return sum(e.bits for e in ledger.entries if e.side == side and e.what is not Disclosure.VERIFICATION)
 
 
-def recount_fields(ledger: Ledger, found: Recount) -> dict[str, Any]:
+def recount_fields(found: Recount, log: BlockLog) -> dict[str, Any]:
     """The recount beside the ledger; ``agrees`` must be true before a key is written."""
-    booked = {
-        "parity_alice": ledger.total(side="alice", what=Disclosure.PARITY),
-        "parity_bob": ledger.total(side="bob", what=Disclosure.PARITY),
-        "pattern_alice": ledger.total(side="alice", what=Disclosure.PATTERN),
-        "pattern_bob": ledger.total(side="bob", what=Disclosure.PATTERN),
-        "verification": ledger.verification_bits,
-    }
-    counted = {name: getattr(found, name) for name in booked}
     return {
-        "agrees": booked == counted,
-        "leak_alice_bits": counted["parity_alice"] + counted["pattern_alice"],
-        "leak_bob_bits": counted["parity_bob"] + counted["pattern_bob"],
-        "verification_bits": counted["verification"],
+        "agrees": booked(log) == found,
+        "leak_alice_bits": found.parity_alice + found.pattern_alice,
+        "leak_bob_bits": found.parity_bob + found.pattern_bob,
+        "verification_bits": found.verification,
     }
 
 
@@ -95,15 +88,3 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON values
         return [plain(v) for v in value]
     return value if isinstance(value, str | int | bool) or value is None else str(value)
 
-
-__all__ = [
-    "abort_fields",
-    "health_fields",
-    "leak_fields",
-    "plain",
-    "recount",
-    "recount_fields",
-    "side_total",
-    "stage_fields",
-    "versions",
-]

@@ -13,24 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qkdpp.core.abort import Abort, Aborted, AbortReason
+from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import InputError
 from qkdpp.core.stage import Stage
 from qkdpp.estimation import KeyLength
 from qkdpp.estimation.security import error_penalty
-from qkdpp.link.endpoint import Endpoint
-from qkdpp.link.memory import connect
-from qkdpp.link.pool import EphemeralPool
+from qkdpp.offline.drive import Outcome, drive
 from qkdpp.protocols import distillation
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey
 from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection
 
 DEFAULT_HINT = 0.03
-POOL_TAGS = 64
-"""Pads per direction of the throw-away pool: many times what one block needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,25 +39,6 @@ class Request:
     secret_bits: int | None
     eps_sec: float
     eps_cor: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """Both parties' ends: keys or an abort, their notes, and the traffic."""
-
-    alice: Bits | Aborted
-    bob: Bits | Aborted
-    alice_log: BlockLog
-    bob_log: BlockLog
-    alice_endpoint: Endpoint[Bits]
-    bob_endpoint: Endpoint[Bits]
-
-    @property
-    def aborted(self) -> Aborted | None:
-        """Why there is no key (the side that found the reason), or None."""
-        ends = [end for end in (self.alice, self.bob) if isinstance(end, Aborted)]
-        own = [end for end in ends if end.reason is not AbortReason.PEER_ABORTED]
-        return (own or ends or [None])[0]
 
 
 def reconcile(alice: Bits, bob: Bits, request: Request, now: Callable[[], float]) -> Outcome:
@@ -81,17 +58,7 @@ def reconcile(alice: Bits, bob: Bits, request: Request, now: Callable[[], float]
         _stage(key, request, Party(role=role, parameters=parameters, entropy=OsEntropy(), log=log))
         for key, role, log in ((alice, "alice", logs[0]), (bob, "bob", logs[1]))
     ]
-    pools = EphemeralPool.pair(POOL_TAGS, OsEntropy())
-    ends = (Endpoint(stages[0], "alice", 0, pools[0]), Endpoint(stages[1], "bob", 0, pools[1]))
-    connect(*ends)
-    return Outcome(
-        alice=ends[0].result,
-        bob=ends[1].result,
-        alice_log=logs[0],
-        bob_log=logs[1],
-        alice_endpoint=ends[0],
-        bob_endpoint=ends[1],
-    )
+    return drive(stages[0], stages[1], (logs[0], logs[1]))
 
 
 def _stage(key: Bits, request: Request, party: Party) -> Stage[Bits]:

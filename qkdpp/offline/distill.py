@@ -1,0 +1,115 @@
+"""The main job: a run file and recordings in, equal keys and their report out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from qkdpp.core.bits import Bits
+from qkdpp.core.entropy import OsEntropy
+from qkdpp.core.errors import ConfigError
+from qkdpp.core.stage import Stage
+from qkdpp.link.pool import Pool
+from qkdpp.offline.drive import Outcome, drive
+from qkdpp.offline.inputs import Inputs
+from qkdpp.offline.runfile import RunFile
+from qkdpp.protocols import bb84, bbm92
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.distillation import Party
+from qkdpp.protocols.parameters import Parameters
+from qkdpp.timing import Detections, PulsedParams, Recovered, detections, recover
+
+
+@dataclass(slots=True, kw_only=True)
+class ClockCache:
+    """Bob's clock and delays, kept when a scan runs the same tags through several gates."""
+
+    recovered: Recovered | None = field(default=None)
+
+
+def distill(
+    run: RunFile,
+    inputs: Inputs,
+    *,
+    now: Callable[[], float],
+    pools: tuple[Pool, Pool] | None = None,
+    cache: ClockCache | None = None,
+    gate_offset_ps: float = 0.0,
+) -> Outcome:
+    """Runs both parties of ``run`` in memory on one block; each is given only its own inputs."""
+    logs = (BlockLog(now=now), BlockLog(now=now))
+    parties = tuple(
+        Party(role=role, parameters=run.parameters, entropy=OsEntropy(), log=log)
+        for role, log in zip(("alice", "bob"), logs, strict=True)
+    )
+    if run.parameters.protocol == "bb84":
+        if inputs.prepared is None:
+            raise ConfigError(f"{run.path}: alice.record is missing")
+        detect = _detector(run, inputs, parties[1], cache or ClockCache(), gate_offset_ps)
+        stages: tuple[Stage[Bits], Stage[Bits]] = (
+            bb84.alice(inputs.prepared, parties[0]),
+            bb84.bob(detect, parties[1]),
+        )
+    else:
+        if inputs.alice is None:
+            raise ConfigError(f"{run.path}: alice.files is missing")
+        stages = (
+            bbm92.alice(inputs.alice.tags, run.alice.detectors("alice"), parties[0]),
+            bbm92.bob(inputs.bob.tags, run.bob.detectors("bob"), parties[1]),
+        )
+    return drive(*stages, logs, pools)
+
+
+def _detector(
+    run: RunFile, inputs: Inputs, party: Party, cache: ClockCache, gate_offset_ps: float
+) -> Callable[[], Detections]:
+    """Bob's clock recovery and gating, run inside his stage so that a lost lock is an abort like any other."""
+    params = pulsed_params(run)
+    tags = inputs.bob.tags
+
+    def detect() -> Detections:
+        party.log.facts["tags"] = len(tags)
+        if cache.recovered is None:
+            cache.recovered = recover(tags, params)
+        party.log.facts["recovered"] = cache.recovered
+        party.log.mark("clock", len(tags))
+        found = detections(tags, cache.recovered, params, party.entropy, gate_offset_ps=gate_offset_ps)
+        party.log.facts["detections"] = found
+        return found
+
+    return detect
+
+
+def pulsed_params(run: RunFile) -> PulsedParams:
+    """Bob's timing parameters from the run file."""
+    parameters: Parameters = run.parameters
+    timing, source = parameters.timing, parameters.source
+    if source is None or timing.method == "pairs":
+        raise ConfigError(f"{run.path}: bb84 needs a [source] section and timing.method sync or string")
+    roles = run.bob.channel_roles("bob")
+    known = run.bob.delays("bob") or {}
+    return PulsedParams(
+        method=timing.method,
+        pulse_period_as=source.pulse_period_as,
+        detector_of_channel=run.bob.detectors("bob"),
+        gate_ps=timing.gate_ps,
+        dead_time_ns=timing.dead_time_ns,
+        known_delay_ps=known,
+        sync_channel=next((c for c, role in roles.items() if role == "sync"), None),
+        sync_period_pulses=timing.sync_period_pulses,
+        string=None if parameters.sync_string is None else parameters.sync_string.build(),
+        offset_hint_s=timing.offset_hint_s,
+        offset_range_s=timing.offset_range_s,
+        double_clicks=timing.double_click,
+    )
+
+
+def with_gate(run: RunFile, gate_ps: float) -> RunFile:
+    """The run with another gate."""
+    parameters = run.parameters
+    timing = msgspec.structs.replace(parameters.timing, gate_ps=gate_ps)
+    changed = msgspec.structs.replace(parameters, timing=timing)
+    changed.check()
+    return RunFile(path=run.path, folder=run.folder, parameters=changed, alice=run.alice, bob=run.bob)
