@@ -1,1 +1,1 @@
-"""What a run looked like: JSON and a self-contained HTML page."""
+"""Reports for people: one self-contained page and a short text, both from the report's JSON."""

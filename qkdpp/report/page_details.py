@@ -1,0 +1,159 @@
+"""The lower part of the page: key length, what was disclosed, health of the raw keys, stages and versions.
+
+Same promises as ``html.py``: every part may be null.
+"""
+
+from __future__ import annotations
+
+from qkdpp.report.markup import Markup, details, element, facts, join, listing, section, table
+from qkdpp.report.words import (
+    RULES,
+    Json,
+    Report,
+    at,
+    entries,
+    label,
+    number,
+    pairs,
+    percent,
+    seconds,
+    several,
+    value_text,
+    with_unit,
+)
+
+
+def key_length(report: Report) -> Markup | None:
+    """Formula, bounds and terms of the secret length."""
+    length = at(report, "key_length")
+    if length is None:
+        return None
+    rows = [
+        ("formula", at(length, "formula")),
+        ("profile", at(length, "profile")),
+        ("single-photon bits, at least", number(at(length, "single_photon_bits"))),
+        ("phase error rate, at most", percent(at(length, "phase_error_upper"))),
+        ("secret bits for a block of any length", number(report.get("secret_bits_asymptotic"))),
+        ("detections needed for a key", number(at(length, "detections_needed"))),
+        (
+            "secrecy, correctness, authentication",
+            ", ".join(number(report.get(f"eps_{n}")) for n in ("sec", "cor", "auth")),
+        ),
+    ]
+    by_rule = [
+        (f"secret bits under the rule {name}", number(v)) for name, v in pairs(report.get("secret_bits_by_rule"))
+    ]
+    terms = [[label(name), number(value)] for name, value in pairs(at(length, "terms"))]
+    bounds = [[label(at(b, "name")), at(b, "inequality"), number(at(b, "eps"))] for b in entries(at(length, "bounds"))]
+    return section(
+        "Key length",
+        facts(rows + by_rule),
+        listing(entries(at(length, "notes"))),
+        table(("term", "bits"), terms, numeric=(1,)),
+        details(
+            several(len(bounds), "statistical bound"),
+            table(("bound", "inequality", "failure probability"), bounds, (2,)),
+        )
+        if bounds
+        else None,
+        _passed(report),
+    )
+
+
+def _passed(report: Report) -> Markup | None:
+    items = [
+        join([element("b", label(at(item, "name"))), ": ", str(at(item, "explanation") or "holds")])
+        for item in entries(at(report, "claim", "passed"))
+    ]
+    return (
+        details(f"{several(len(items), 'precondition')} checked and found to hold", listing(items)) if items else None
+    )
+
+
+def disclosure(report: Report) -> Markup | None:
+    """What the conversation gave away and what it cost."""
+    if report.get("leak_ec_bits") is None and report.get("messages") is None:
+        return None
+    rule = report.get("rule")
+    rows: list[tuple[str, object]] = [
+        ("charged for error correction", with_unit(report.get("leak_ec_bits"), "bits")),
+        ("accounting rule", f"{rule}: {RULES[rule]}" if rule in RULES else rule),
+        *(
+            (f"would be charged under {name}", with_unit(v, "bits"))
+            for name, v in pairs(report.get("leak_by_rule"))
+            if name != rule
+        ),
+        (
+            "sent by Alice, by Bob",
+            f"{number(report.get('leak_alice_bits'))}, {number(report.get('leak_bob_bits'))} bits",
+        ),
+        ("efficiency f, all parities counted", f"{number(report.get('f_ec'))}, {number(report.get('f_total'))}"),
+        ("verification", with_unit(report.get("verification_bits"), "bits")),
+        ("authentication key used", _authentication(report)),
+        ("recount from the transcript", _recount(at(report, "ledger_recount"))),
+        ("messages", _messages(report)),
+        ("announcement", with_unit(report.get("announcement_bits_per_detection"), "bits per detection")),
+    ]
+    return section("Disclosed and spent", facts(rows))
+
+
+def _authentication(report: Report) -> str:
+    text = with_unit(report.get("auth_bits_used"), "bits")
+    auth = at(report, "auth")
+    if auth is None:
+        return text
+    tags, eps = number(at(auth, "tags")), number(at(auth, "eps_auth_spent"))
+    return f"{text} for {tags} tags, pool: {value_text(at(auth, 'pool'))}, forgery at most {eps}"
+
+
+def _recount(recount: Json) -> Markup | str:
+    if recount is None:
+        return "not made"
+    agrees = at(recount, "agrees")
+    counts = ", ".join(f"{label(name)} {number(v)}" for name, v in pairs(recount) if name != "agrees")
+    word = element("span", "agrees" if agrees else "does not agree", kind="good" if agrees else "bad")
+    return join([word, f" ({counts})" if counts else None])
+
+
+def _messages(report: Report) -> str:
+    count, size, trips = (number(at(report, "messages", name)) for name in ("count", "bytes", "round_trips"))
+    return f"{count}, {size} bytes, {trips} round trips"
+
+
+def health(report: Report) -> Markup | None:
+    """Bias, autocorrelation and repetition of the raw keys."""
+    rows, remarks = [], []
+    for party in ("alice", "bob"):
+        found = at(report, "health", party)
+        if found is None:
+            continue
+        names = ("bits", "bias", "autocorrelation", "lag", "repeated")
+        rows.append([party.capitalize(), *(number(at(found, name)) for name in names)])
+        remarks += [f"{party.capitalize()}, warning: {w}" for w in entries(at(found, "warnings"))]
+        remarks += [f"{party.capitalize()}, refused: {w}" for w in entries(at(found, "refusals"))]
+    head = ("raw key", "bits examined", "bias", "largest autocorrelation", "at lag", "repeated windows")
+    return section("Health of the raw keys", table(head, rows, numeric=range(1, 6)), listing(remarks)) if rows else None
+
+
+def stages(report: Report) -> Markup | None:
+    """Time, counts and losses of every stage, and what was read."""
+    rows = [
+        [label(at(s, "name")), seconds(at(s, "seconds")), number(at(s, "count")), number(at(s, "lost"))]
+        for s in entries(report.get("stages"))
+    ]
+    read = [
+        [party.capitalize(), number(at(report, "tags_read", party)), number(at(report, "lost_tags", party))]
+        for party in ("alice", "bob")
+        if at(report, "tags_read", party) is not None
+    ]
+    return section(
+        "Stages",
+        table(("recordings of", "tags read", "tags lost by the instrument"), read, (1, 2)),
+        table(("stage", "time", "out", "lost"), rows, (1, 2, 3)),
+    )
+
+
+def versions(report: Report) -> Markup | None:
+    """Software versions."""
+    found = [f"{name} {version}" for name, version in pairs(report.get("versions"))]
+    return element("p", "Made with ", ", ".join(found), kind="muted") if found else None
