@@ -1,0 +1,98 @@
+"""Per-detector delays of a pulsed link, from the arrivals themselves.
+
+Every detector's arrivals are folded on the slot; the peak of the histogram, by
+its centroid, is the detector's delay, and it stays frozen for the block. Whole
+slots cannot be seen in a fold: they come from the synchronisation string, or,
+without one, all detectors are taken to lie within half a slot of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.tags import TimeTags
+from qkdpp.timing.clock import Clock
+
+FOLD_BINS = 512
+MIN_PEAK_SIGNIFICANCE = 6.0
+
+Floats = NDArray[np.float64]
+
+
+def folded_residuals(ticks: NDArray[np.int64], clock: Clock, delay_ticks: float) -> Floats:
+    """Positions within the slot (-0.5 to 0.5) of those ticks, less the delay, that lie in locked pieces."""
+    usable = ticks[clock.is_locked(ticks)]
+    whole = round(delay_ticks)
+    _, residual = clock.slots(usable - whole)
+    residual = residual - (delay_ticks - whole) * clock.slots_per_tick[clock.piece(usable)]
+    return residual - np.floor(residual + 0.5)
+
+
+def fold_peak(residual: Floats) -> tuple[float, float]:
+    """Peak of folded arrivals: position (slots, -0.5 to 0.5) and significance (standard deviations).
+
+    The largest sum over a twentieth of a slot starts a background-subtracted centroid over two standard deviations
+    to either side (the width estimated from the same window), iterated.
+    """
+    if not residual.size:
+        return 0.0, 0.0
+    counts = np.histogram(residual, bins=FOLD_BINS, range=(-0.5, 0.5))[0].astype(np.float64)
+    window = FOLD_BINS // 20
+    ring = np.concatenate([counts[-window:], counts, counts[:window]])
+    sums = np.convolve(ring, np.ones(window), mode="same")[window:-window]
+    background = float(np.median(sums)) / window
+    top = int(np.argmax(sums))
+    expected = max(background * window, 1.0)
+    significance = float((sums[top] - background * window) / np.sqrt(expected))
+    centre = (top + 0.5) / FOLD_BINS - 0.5
+    half = 0.1
+    for _ in range(4):
+        off = residual - centre
+        off -= np.floor(off + 0.5)
+        near = off[np.abs(off) <= half]
+        floor = min(background * FOLD_BINS * 2 * half, 0.999 * near.size)
+        signal = near.size - floor
+        mean = float(near.sum()) / signal
+        mean = float(np.clip(mean, -half, half))
+        variance = (float((near**2).sum()) - floor * half**2 / 3) / signal - mean**2
+        centre += mean
+        half = float(np.clip(2 * np.sqrt(max(variance, 0.0)) * 1.14, 4 / FOLD_BINS, 0.25))
+    return centre - float(np.floor(centre + 0.5)), significance
+
+
+def find_delays(
+    tags: TimeTags,
+    clock: Clock,
+    detector_of_channel: Mapping[int, int],
+    known_delay_ticks: Mapping[int, float] | None = None,
+) -> tuple[dict[int, float], float]:
+    """Delay in ticks of every detector channel that occurs, and the significance of the weakest peak.
+
+    Delays known beforehand are taken out first and are part of the result. The common phase is part of every delay
+    and lies within half a slot of zero at the channel with the strongest peak.
+
+    Raises:
+        Abort: NO_LOCK if a detector's arrivals show no peak.
+    """
+    known = known_delay_ticks or {}
+    rate = float(np.median(clock.slots_per_tick))
+    peaks: dict[int, tuple[float, float]] = {}
+    for channel_id in detector_of_channel:
+        ticks = tags.of_channel(channel_id)
+        if ticks.size:
+            peaks[channel_id] = fold_peak(folded_residuals(ticks, clock, known.get(channel_id, 0.0)))
+    if not peaks:
+        raise Abort(AbortReason.NO_LOCK, detector_tags=0)
+    weakest = min(peaks, key=lambda c: peaks[c][1])
+    if peaks[weakest][1] < MIN_PEAK_SIGNIFICANCE:
+        raise Abort(AbortReason.NO_LOCK, peak_of_channel=weakest, significance=peaks[weakest][1])
+    reference = peaks[max(peaks, key=lambda c: peaks[c][1])][0]
+    delays = {}
+    for channel_id, (phase, _) in peaks.items():
+        near = reference + (phase - reference) - float(np.floor(phase - reference + 0.5))
+        delays[channel_id] = known.get(channel_id, 0.0) + near / rate
+    return delays, peaks[weakest][1]
