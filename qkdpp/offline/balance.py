@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
+from collections.abc import Mapping
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from qkdpp import __version__, kernels
@@ -62,7 +66,8 @@ def health_fields(log: BlockLog) -> dict[str, Any] | None:
     health = log.facts.get("health")
     if not isinstance(health, Health):
         return None
-    return {name: plain(getattr(health, name)) for name in Health.__slots__}
+    fields: dict[str, Any] = plain(health)
+    return fields
 
 
 def stage_fields(log: BlockLog) -> list[dict[str, Any]]:
@@ -78,11 +83,17 @@ def versions() -> dict[str, str]:
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON values
     """A value as JSON can hold it: no NaN, no NumPy types."""
+    if isinstance(value, msgspec.Struct):
+        return plain(msgspec.structs.asdict(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, StrEnum):
+        return value.value
     if isinstance(value, np.generic | np.ndarray):
         return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]

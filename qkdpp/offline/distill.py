@@ -11,6 +11,7 @@ from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.stage import Stage
+from qkdpp.core.tags import AS_PER_PS
 from qkdpp.link.pool import Pool
 from qkdpp.offline.drive import Outcome, drive
 from qkdpp.offline.inputs import Inputs
@@ -66,8 +67,8 @@ def _detector(
     run: RunFile, inputs: Inputs, party: Party, cache: ClockCache, gate_offset_ps: float
 ) -> Callable[[], Detections]:
     """Bob's clock recovery and gating, run inside his stage so that a lost lock is an abort like any other."""
-    params = pulsed_params(run)
     tags = inputs.bob.tags
+    params = pulsed_params(run, tags.tick_as)
 
     def detect() -> Detections:
         party.log.facts["tags"] = len(tags)
@@ -82,21 +83,21 @@ def _detector(
     return detect
 
 
-def pulsed_params(run: RunFile) -> PulsedParams:
+def pulsed_params(run: RunFile, tick_as: int) -> PulsedParams:
     """Bob's timing parameters from the run file."""
     parameters: Parameters = run.parameters
     timing, source = parameters.timing, parameters.source
     if source is None or timing.method == "pairs":
         raise ConfigError(f"{run.path}: bb84 needs a [source] section and timing.method sync or string")
     roles = run.bob.channel_roles("bob")
-    known = run.bob.delays("bob") or {}
+    delays_ps = run.bob.delays("bob") or {}
     return PulsedParams(
         method=timing.method,
         pulse_period_as=source.pulse_period_as,
         detector_of_channel=run.bob.detectors("bob"),
         gate_ps=timing.gate_ps,
         dead_time_ns=timing.dead_time_ns,
-        known_delay_ps=known,
+        known_delay_ticks={c: ps * AS_PER_PS / tick_as for c, ps in delays_ps.items()},
         sync_channel=next((c for c, role in roles.items() if role == "sync"), None),
         sync_period_pulses=timing.sync_period_pulses,
         string=None if parameters.sync_string is None else parameters.sync_string.build(),

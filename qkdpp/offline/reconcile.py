@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +20,13 @@ from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import InputError
+from qkdpp.core.keyfile import write_key
+from qkdpp.core.ledger import Rule
 from qkdpp.core.stage import Stage
 from qkdpp.estimation import KeyLength
 from qkdpp.estimation.security import error_penalty
+from qkdpp.link.transcript import write_transcript
+from qkdpp.offline import balance
 from qkdpp.offline.drive import Outcome, drive
 from qkdpp.protocols import distillation
 from qkdpp.protocols.block import BlockLog
@@ -27,6 +34,8 @@ from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey
 from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection
 
 DEFAULT_HINT = 0.03
+Fields: TypeAlias = dict[str, Any]
+METHODS = ("cascade", "hamming")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,19 @@ class Request:
     eps_sec: float
     eps_cor: float
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"--method {self.method}: choose one of {', '.join(METHODS)}")
+        if self.phase_error is not None and not 0.0 <= self.phase_error <= 0.5:  # noqa: PLR2004
+            raise InputError("--phase-error must lie between 0 and 0.5")
+        if self.secret_bits is not None and self.secret_bits < 1:
+            raise InputError("--secret-bits must be at least 1")
+
+    @property
+    def amplifies(self) -> bool:
+        """Whether a secret key is asked for."""
+        return self.phase_error is not None or self.secret_bits is not None
+
 
 def reconcile(alice: Bits, bob: Bits, request: Request, now: Callable[[], float]) -> Outcome:
     """Runs both parties in memory, each given only its own key."""
@@ -50,7 +72,9 @@ def reconcile(alice: Bits, bob: Bits, request: Request, now: Callable[[], float]
     parameters = Parameters(
         protocol="bbm92",
         security=SecuritySection(eps_sec=request.eps_sec, eps_cor=request.eps_cor),
-        correction=Correction(method="hamming" if request.method == "hamming" else "cascade"),
+        correction=Correction(
+            method="hamming" if request.method == "hamming" else "cascade", qber_hint=request.qber_hint
+        ),
     )
     parameters.check()
     logs = [BlockLog(now=now), BlockLog(now=now)]
@@ -68,9 +92,9 @@ def _stage(key: Bits, request: Request, party: Party) -> Stage[Bits]:
         key=key,
         classes=np.zeros(len(key), dtype=np.uint8),
         n_classes=1,
-        qber_hint=request.qber_hint or DEFAULT_HINT,
+        qber_hint=DEFAULT_HINT,
     )
-    if request.phase_error is None and request.secret_bits is None:
+    if not request.amplifies:
         return (yield from distillation.reconcile(sifted, party))
     return (yield from distillation.distil(sifted, _assumed(len(key), request, party.parameters), party))
 
@@ -114,3 +138,79 @@ def _assumed(n: int, request: Request, parameters: Parameters) -> LengthRule:
         )
 
     return rule
+
+
+def balance_sheet(alice: Bits, bob: Bits, request: Request, outcome: Outcome) -> Fields:
+    """The balance of a reconciliation as plain JSON values."""
+    log, n = outcome.bob_log, len(alice)
+    found = log.facts.get("key_errors")
+    keys = outcome.keys
+    pair = np.bincount(alice.to_array() * 2 + bob.to_array(), minlength=4)
+    fields: Fields = {
+        "format": 1,
+        "claim": "none",
+        "assumption": _assumption(request),
+        "method": request.method,
+        "sifted_bits": n,
+        "errors": {"total": pair[1] + pair[2], "zero_to_one": pair[1], "one_to_zero": pair[2]},
+        "qber": (pair[1] + pair[2]) / n,
+        "verified_bits": next((s.count for s in log.stages if s.name == "verified"), 0),
+        **balance.leak_fields(log.ledger, Rule.PUBLIC_ERRORS, n, found if isinstance(found, int) else None),
+        "auth_bits_used": outcome.auth_bits_used,
+        "secret_bits": len(keys[0]) if keys is not None and request.amplifies else 0,
+        "terms": None if log.length is None else dict(log.length.terms),
+        "rounds": log.facts.get("correction_rounds"),
+        "health": {"alice": balance.health_fields(outcome.alice_log), "bob": balance.health_fields(outcome.bob_log)},
+        "ledger_recount": balance.recount_fields(outcome.counted, log),
+        "abort": balance.abort_fields(outcome.aborted),
+        "stages": balance.stage_fields(log),
+        "versions": balance.versions(),
+    }
+    return {name: balance.plain(value) for name, value in fields.items()}
+
+
+def _assumption(request: Request) -> str:
+    if request.phase_error is not None:
+        return f"phase error rate {request.phase_error:g}, assumed by the user"
+    if request.secret_bits is not None:
+        return f"{request.secret_bits} secret bits, assumed by the user"
+    return "none: corrected and verified only, not amplified, not secret"
+
+
+def save(folder: Path, outcome: Outcome, sheet: Fields, *, amplified: bool) -> None:
+    """Writes report.json, transcript and, if there are any, the keys into a new folder."""
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror}); results are never overwritten") from error
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(sheet)))
+    write_transcript(folder / "transcript", outcome.alice_endpoint.transcript)
+    if outcome.keys is not None:
+        suffix = "key" if amplified else "corrected"
+        for name, key in zip(("alice", "bob"), outcome.keys, strict=True):
+            write_key(folder / f"{name}.{suffix}", key)
+
+
+def describe(sheet: Fields) -> str:
+    """The balance as text."""
+    lines = [f"sifted bits      {sheet['sifted_bits']}", f"QBER             {100 * sheet['qber']:.3f} %"]
+    errors = sheet["errors"]
+    lines.append(f"errors           {errors['zero_to_one']} 0->1, {errors['one_to_zero']} 1->0")
+    for party, health in sheet["health"].items():
+        if health is None:
+            continue
+        bits = f"raw key of {party}".ljust(17)
+        lines.append(f"{bits}bias {health['bias']:+.4f}, autocorrelation {health['autocorrelation']:+.4f}")
+        lines += [f"  warning: {warning}" for warning in health["warnings"]]
+        lines += [f"  refused: {refusal}" for refusal in health["refusals"]]
+    if sheet["f_ec"] is not None:
+        leak = sheet["leak_by_rule"]
+        lines.append(f"leak             {leak['public_errors']} bits (both directions {leak['both']}), f {sheet['f_ec']:.3f}")
+        lines.append(f"verification     {sheet['verification_bits']} bits, {sheet['verified_bits']} bits verified equal")
+    lines.append(f"authentication   {sheet['auth_bits_used']} bits of a throw-away pool")
+    lines.append(f"assumption       {sheet['assumption']}")
+    if sheet["abort"] is not None:
+        lines.append(f"no key           {sheet['abort']['reason']}: {sheet['abort']['evidence']}")
+    elif sheet["secret_bits"]:
+        lines.append(f"secret bits      {sheet['secret_bits']} (claim: none)")
+    return "\n".join(lines)

@@ -25,3 +25,20 @@ class Recount:
     pattern_alice: int
     pattern_bob: int
     verification: int
+
+
+def recount(messages: Iterable[tuple[str, bytes]]) -> Recount:
+    """Counts the messages of a transcript, given as (sender, MessagePack body) in the order of sending."""
+    totals = {f"{kind}_{side}": 0 for kind in ("parity", "pattern") for side in ("alice", "bob")}
+    verification = 0
+    for side, body in messages:
+        fields: dict[str, Any] = msgspec.msgpack.decode(body)
+        rule = _RULES.get(fields["type"])
+        if rule is None:
+            continue
+        for kind, bits in rule(fields):
+            if kind == "verification":
+                verification += bits
+            else:
+                totals[f"{kind}_{side}"] += bits
+    return Recount(verification=verification, **totals)

@@ -19,7 +19,8 @@ from qkdpp.estimation import Counts, KeyLength, Security, key_length_bb84
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
 from qkdpp.protocols.parameters import Parameters, Source
 from qkdpp.sifting import bb84 as sifting
-from qkdpp.sifting.bb84 import PreparedStates, Rules, Sifted
+from qkdpp.sifting.bb84 import Rules, Sifted
+from qkdpp.sources.prepared import PreparedRecord
 from qkdpp.timing import Detections
 
 
@@ -48,9 +49,10 @@ def security(parameters: Parameters) -> Security:
     )
 
 
-def alice(record: PreparedStates, party: Party) -> Stage[Bits]:
+def alice(record: PreparedRecord, party: Party) -> Stage[Bits]:
     """Alice's block: her secret key, or an abort."""
     party.log.start()
+    party.log.facts["test_mode"] = record.test_mode
     yield from hello(party)
     sifted = yield from sifting.alice(record, rules(party.parameters), party.entropy)
     return (yield from _distil(sifted, party))

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qkdpp.core.ledger import Ledger
-from qkdpp.estimation import Claim, KeyLength
+from qkdpp.estimation import KeyLength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +27,7 @@ class BlockLog:
     ledger: Ledger = field(default_factory=Ledger)
     stages: list[StageMark] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
-    claim: Claim | None = None
     length: KeyLength | None = None
-    errors: NDArray[np.bool_] | None = None
-    """Which sifted key bits were wrong (public under ``public_errors``); known after correction to who corrected."""
     _last: float | None = None
 
     def mark(self, name: str, count: int, lost: int = 0) -> None:

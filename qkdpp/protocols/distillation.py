@@ -32,6 +32,10 @@ from qkdpp.verification import Verified
 
 MIN_HINT = 0.002
 VERSION = 1
+COUNT_BITS = 64
+"""Charged for each error count, under the rule that charges functions of W at all."""
+MAX_DROPPED_SHARE = 1 / 8
+"""Frames that verification may drop before the block is given up (at least one)."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -131,19 +135,18 @@ def _correct(sifted: SiftedKey, party: Party) -> Stage[Reconciled]:
 
 def _verify(reconciled: Reconciled, party: Party) -> Stage[Verified]:
     security = party.parameters.security
-    half = verification.alice if party.role == "alice" else verification.bob
+    key, frame_bits, ledger = reconciled.key, reconciled.frame_bits, party.log.ledger
+    suspects = np.zeros(-(-len(key) // frame_bits), dtype=np.bool_)
+    suspects[list(reconciled.suspect_frames)] = True
+    limits = {"eps_cor": security.eps_cor, "max_dropped": max(1, int(suspects.size * MAX_DROPPED_SHARE))}
     if party.role == "bob":
         yield from seal("corrected")
+        verified = yield from verification.bob(key, frame_bits, suspects, ledger=ledger, **limits)
     else:
         yield from unseal("corrected")
-    verified = yield from half(
-        reconciled.key,
-        reconciled.frame_bits,
-        reconciled.suspect_frames,
-        eps_cor=security.eps_cor,
-        entropy=party.entropy,
-        ledger=party.log.ledger,
-    )
+        verified = yield from verification.alice(
+            key, frame_bits, suspects, entropy=party.entropy, ledger=ledger, **limits
+        )
     party.log.facts["verification_tags"] = verified.tags
     party.log.facts["dropped_bits"] = verified.dropped_bits
     party.log.mark("verified", len(verified.key), verified.dropped_bits)
@@ -160,7 +163,6 @@ def _count_errors(
             raise RemoteProtocolError("the corrector has no error pattern")
         wrong = reconciled.pattern.to_array().astype(bool)
         dropped = np.repeat(~verified.kept, reconciled.frame_bits)[:n]
-        party.log.errors = wrong & ~dropped
         counts = np.bincount(sifted.classes[wrong | dropped], minlength=sifted.n_classes).astype(np.int64)
         yield from send(ErrorCounts(counts=[int(c) for c in counts]))
     else:
@@ -171,9 +173,7 @@ def _count_errors(
         ):
             raise RemoteProtocolError("ErrorCounts: more errors than bits")
         counts = np.array(message.counts, dtype=np.int64)
-    party.log.ledger.book(
-        "verification", stage.corrector, Disclosure.PATTERN, sifted.n_classes * max(n, 1).bit_length()
-    )
+    party.log.ledger.book("error counts", stage.corrector, Disclosure.PATTERN, COUNT_BITS * sifted.n_classes)
     return counts
 
 

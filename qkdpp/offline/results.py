@@ -1,0 +1,302 @@
+"""From the ends of both parties to the report (schema: ``docs/formats/report.md``).
+
+This is the one place that sees both sides; it runs after the block has ended
+and decides nothing about the keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.bits import Bits
+from qkdpp.core.ledger import Rule
+from qkdpp.core.tags import AS_PER_PS, AS_PER_S
+from qkdpp.estimation import Claim, Declared, Evidence, KeyLength, assess
+from qkdpp.offline import balance
+from qkdpp.offline.drive import Outcome
+from qkdpp.offline.inputs import Inputs, Recorded
+from qkdpp.offline.runfile import DETECTORS, RunFile
+from qkdpp.offline.series import rates
+from qkdpp.protocols.block import BlockLog
+from qkdpp.sifting.bb84 import Sifted
+from qkdpp.sifting.bbm92 import SiftedPairs
+from qkdpp.timing import Detections, Matched, Recovered
+
+Fields: TypeAlias = dict[str, Any]
+Matrix: TypeAlias = NDArray[np.int64]
+FORMAT = 1
+
+
+def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | None, to_s: float | None) -> Fields:
+    """The report of a block, as plain JSON values."""
+    security = run.parameters.security
+    fields: Fields = {
+        "format": FORMAT,
+        "protocol": run.parameters.protocol,
+        "run": {
+            "name": run.folder.resolve().name,
+            "from_s": from_s,
+            "to_s": to_s,
+            "duration_s": inputs.bob.tags.duration_s,
+        },
+        "tags_read": _by_party(inputs, lambda recorded: len(recorded.tags)),
+        "lost_tags": _by_party(inputs, _lost),
+        "reading": _by_party(inputs, lambda recorded: list(recorded.stats.warnings)),
+        "eps_sec": security.eps_sec,
+        "eps_cor": security.eps_cor,
+        "eps_auth": security.eps_auth,
+        "abort": balance.abort_fields(outcome.aborted),
+        "stages": _stages(inputs, outcome.bob_log),
+        "messages": _traffic(outcome),
+        "health": {"alice": balance.health_fields(outcome.alice_log), "bob": balance.health_fields(outcome.bob_log)},
+        "versions": balance.versions(),
+    }
+    if run.parameters.protocol == "bb84":
+        fields |= _bb84(run, inputs, outcome)
+    else:
+        fields |= _bbm92(run, outcome)
+    fields |= _accounts(run, outcome, fields)
+    return {name: balance.plain(value) for name, value in fields.items()}
+
+
+def _by_party(inputs: Inputs, value: Any) -> Fields:  # noqa: ANN401 - any function of a recording
+    return {"alice": None if inputs.alice is None else value(inputs.alice), "bob": value(inputs.bob)}
+
+
+def _lost(recorded: Recorded) -> Fields:
+    span = sum(end - start for start, end in recorded.tags.lost)
+    return {
+        "intervals": len(recorded.tags.lost),
+        "seconds": span * recorded.tags.tick_as / AS_PER_S,
+        "reported_by_instrument": recorded.stats.lost_tags_reported,
+    }
+
+
+def _stages(inputs: Inputs, log: BlockLog) -> list[Fields]:
+    n = len(inputs.bob.tags)
+    return [{"name": "tags", "seconds": 0.0, "count": n, "lost": 0}, *balance.stage_fields(log)]
+
+
+def _traffic(outcome: Outcome) -> Fields:
+    sides = [outcome.alice_endpoint.traffic("alice"), outcome.alice_endpoint.traffic("bob")]
+    turns = [record.side for record in outcome.alice_endpoint.transcript]
+    return {
+        "count": sum(side.messages for side in sides),
+        "bytes": sum(side.n_bytes for side in sides),
+        "round_trips": sum(a != b for a, b in zip(turns, turns[1:], strict=False)) // 2,
+    }
+
+
+# --- per protocol ---------------------------------------------------------------------------------------------------
+
+
+def _bb84(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
+    log = outcome.bob_log
+    recovered, found, sifted = (log.facts.get(name) for name in ("recovered", "detections", "sifted"))
+    fields: Fields = {"clock": None, "delays_ps": None, "detections": 0, "plots": {}}
+    if isinstance(recovered, Recovered):
+        fields["clock"] = recovered.report
+        fields["delays_ps"] = {"alice": None, "bob": _delays(run, recovered, inputs.bob.tags.tick_as)}
+    if isinstance(found, Detections):
+        fields["detections"] = len(found)
+        fields["counters"] = found.counters
+        fields["plots"]["arrival"] = {
+            "detectors": list(DETECTORS),
+            "edge_ps": found.histogram_edges_ps,
+            "counts": found.histogram,
+            "gate_ps": run.parameters.timing.gate_ps,
+        }
+    theirs = outcome.alice_log.facts.get("sifted")
+    if isinstance(sifted, Sifted) and isinstance(theirs, Sifted) and isinstance(found, Detections):
+        fields |= _bb84_sifted(run, outcome, sifted, theirs, found, fields["plots"])
+    return fields
+
+
+def _delays(run: RunFile, recovered: Recovered, tick_as: int) -> Fields:
+    names = {code: name for name, code in DETECTORS.items()}
+    return {
+        names[code]: recovered.delay_ticks[channel] * tick_as / AS_PER_PS
+        for channel, code in run.bob.detectors("bob").items()
+        if channel in recovered.delay_ticks
+    }
+
+
+def _bb84_sifted(
+    run: RunFile, outcome: Outcome, bob: Sifted, alice: Sifted, found: Detections, plots: Fields
+) -> Fields:
+    source = run.parameters.source
+    cells = _key_cells(alice.key, bob.key)
+    matrix = bob.disclosed.sum(axis=0) + cells
+    wrong = (alice.key ^ bob.key).to_array().astype(bool)
+    by_intensity = [
+        {"intensity": mean, **_intensity(bob, wrong, k)}
+        for k, mean in enumerate(source.intensities if source else [])
+    ]
+    announced = _announced_times(run, found)
+    plots["series"] = rates(announced, announced[bob.key_index], wrong)
+    evidence = Evidence(
+        matrix=matrix,
+        bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
+        sent=bob.sent,
+        detections=len(found),
+        double_clicks=found.counters.double_same_basis,
+        cross_basis_clicks=found.counters.double_cross_basis,
+    )
+    n, m = _rates(matrix)
+    return {
+        "sifted_bits": int(n.sum()),
+        "key_basis_bits": len(bob.key),
+        "qber": {**_qber(n, m), "by_intensity": by_intensity},
+        "matrix": matrix,
+        "sent": {"pulses": bob.n_pulses, "by_intensity_basis_bit": bob.sent},
+        "mismatched_basis": {"n": int(matrix[:2, 2:].sum() + matrix[2:, :2].sum())},
+        "announcement_bits_per_detection": bob.announcement_bits / bob.n_announced,
+        "not_held": bob.not_held,
+        "claim": _claim(run, outcome, evidence),
+    }
+
+
+def _announced_times(run: RunFile, found: Detections) -> NDArray[np.float32]:
+    string = run.parameters.sync_string
+    return found.time_s if string is None else found.time_s[~string.build().mask(found.slots)]
+
+
+def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int) -> Fields:
+    n, m = _rates(sifted.disclosed[k])
+    n[0] += int(sifted.key_counts[k])
+    m[0] += int(wrong[sifted.key_intensity == k].sum())
+    return {"n_z": n[0], "qber_z": _ratio(m[0], n[0]), "n_x": n[1], "qber_x": _ratio(m[1], n[1])}
+
+
+def _bbm92(run: RunFile, outcome: Outcome) -> Fields:
+    log = outcome.bob_log
+    matched, sifted = log.facts.get("matched"), log.facts.get("sifted")
+    theirs = outcome.alice_log.facts.get("sifted")
+    fields: Fields = {"clock": None, "delays_ps": None, "detections": 0, "plots": {}}
+    if not isinstance(matched, Matched):
+        return fields
+    fields["clock"] = matched.report
+    fields["detections"] = int(matched.detector.size)
+    fields["counters"] = matched.counters
+    fields["delays_ps"] = matched.delays_ps
+    fields["plots"]["pairs"] = matched.histograms(run.parameters.timing.gate_ps)
+    if isinstance(sifted, SiftedPairs) and isinstance(theirs, SiftedPairs):
+        fields |= _bbm92_sifted(run, outcome, sifted, theirs, matched)
+    return fields
+
+
+def _bbm92_sifted(run: RunFile, outcome: Outcome, bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fields:
+    matrix = bob.disclosed + _key_cells(alice.key, bob.key)
+    wrong = (alice.key ^ bob.key).to_array().astype(bool)
+    index = np.concatenate([bob.key_index, bob.test_index])
+    series = rates(matched.time_s, matched.time_s[index], np.concatenate([wrong, bob.test_wrong]))
+    n, m = _rates(matrix)
+    evidence = Evidence(
+        matrix=matrix,
+        bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
+        detections=int(matched.detector.size),
+        double_clicks=matched.counters.double_same_basis,
+        cross_basis_clicks=matched.counters.double_cross_basis,
+    )
+    return {
+        "sifted_bits": int(n.sum()),
+        "key_basis_bits": len(bob.key),
+        "qber": {**_qber(n, m), "by_intensity": []},
+        "matrix": matrix,
+        "announcement_bits_per_detection": matched.announcement_bits_per_detection,
+        "claim": _claim(run, outcome, evidence),
+        "plots": {"pairs": matched.histograms(run.parameters.timing.gate_ps), "series": series},
+    }
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------
+
+
+def _key_cells(alice: Bits, bob: Bits) -> Matrix:
+    """The ZZ corner of the matrix that the keyed detections fill, int64[4, 4]."""
+    cells = np.zeros((4, 4), dtype=np.int64)
+    pair = alice.to_array() * 2 + bob.to_array()
+    cells[:2, :2] = np.bincount(pair, minlength=4).reshape(2, 2)
+    return cells
+
+
+def _rates(matrix: Matrix) -> tuple[Matrix, Matrix]:
+    blocks = [matrix[2 * b : 2 * b + 2, 2 * b : 2 * b + 2] for b in (0, 1)]
+    return (
+        np.array([block.sum() for block in blocks], dtype=np.int64),
+        np.array([block[0, 1] + block[1, 0] for block in blocks], dtype=np.int64),
+    )
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _qber(n: Matrix, m: Matrix) -> Fields:
+    return {"total": _ratio(m.sum(), n.sum()), "by_basis": {"Z": _ratio(m[0], n[0]), "X": _ratio(m[1], n[1])}}
+
+
+def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
+    source = run.parameters.source
+    return assess(
+        Declared(
+            protocol=run.parameters.protocol,
+            test_mode=bool(outcome.alice_log.facts.get("test_mode", False)),
+            phase_randomised=source is not None and source.phase_randomised,
+            intensities_declared=source is not None,
+            receiver=source.receiver if source is not None else "passive",
+            double_click_rule=run.parameters.timing.double_click,
+            p_z_alice=None if source is None else source.p_z_alice,
+            p_z_bob=None if source is None else source.p_z_bob,
+            pool="throw_away" if outcome.throw_away else "persistent",
+        ),
+        evidence,
+    )
+
+
+def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
+    log, security = outcome.bob_log, run.parameters.security
+    keys = outcome.keys
+    n = int(fields.get("key_basis_bits", 0))
+    errors = log.facts.get("key_errors")
+    secret = len(keys[0]) if keys is not None else 0
+    length = log.length
+    return {
+        "claim": fields.get("claim") if keys is not None else {"level": "none", "failed": [], "passed": []},
+        **balance.leak_fields(log.ledger, security.rule, n, errors if isinstance(errors, int) else None),
+        "auth_bits_used": outcome.auth_bits_used,
+        "auth": {
+            "pool": "throw-away" if outcome.throw_away else "file",
+            "tags": sum(record.kind.name == "TAG" for record in outcome.alice_endpoint.transcript),
+            "eps_auth_spent": max(outcome.alice_endpoint.eps_auth, outcome.bob_endpoint.eps_auth),
+        },
+        "secret_bits": secret,
+        "net_secret_bits": secret - outcome.auth_bits_used,
+        "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
+        "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
+        "key_length": length,
+        "ledger_recount": balance.recount_fields(outcome.counted, log),
+        "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, secret)},
+    }
+
+
+def _by_rule(log: BlockLog, length: KeyLength, used: Rule) -> Fields:
+    """The length under either rule: one more disclosed bit costs exactly one bit."""
+    charged = log.ledger.leak_ec_bits(used)
+    return {rule.value: max(0, int(length.value + charged - log.ledger.leak_ec_bits(rule))) for rule in Rule}
+
+
+def _waterfall(fields: Fields, log: BlockLog, secret: int) -> list[Fields]:
+    verified = next((s.count for s in log.stages if s.name == "verified"), 0)
+    steps = {
+        "tags": fields["stages"][0]["count"] if "stages" in fields else 0,
+        "gated": fields["detections"],
+        "sifted": fields.get("sifted_bits", 0),
+        "key basis": fields.get("key_basis_bits", 0),
+        "corrected": verified,
+        "secret": secret,
+    }
+    return [{"name": name, "count": count} for name, count in steps.items()]
