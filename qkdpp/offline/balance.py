@@ -98,4 +98,3 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON values
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value if isinstance(value, str | int | bool) or value is None else str(value)
-

@@ -41,9 +41,9 @@ def distill(
 ) -> Outcome:
     """Runs both parties of ``run`` in memory on one block; each is given only its own inputs."""
     logs = (BlockLog(now=now), BlockLog(now=now))
-    parties = tuple(
-        Party(role=role, parameters=run.parameters, entropy=OsEntropy(), log=log)
-        for role, log in zip(("alice", "bob"), logs, strict=True)
+    parties = (
+        Party(role="alice", parameters=run.parameters, entropy=OsEntropy(), log=logs[0]),
+        Party(role="bob", parameters=run.parameters, entropy=OsEntropy(), log=logs[1]),
     )
     if run.parameters.protocol == "bb84":
         if inputs.prepared is None:

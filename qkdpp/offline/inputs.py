@@ -70,7 +70,7 @@ def _read(
 def _check_record(record: PreparedRecord, run: RunFile) -> None:
     source = run.parameters.source
     if source is None:
-        raise ConfigError(f"{run.path}: protocol \"bb84\" needs a [source] section")
+        raise ConfigError(f'{run.path}: protocol "bb84" needs a [source] section')
     pairs = {
         "pulse_period_as": (record.pulse_period_as, source.pulse_period_as),
         "intensities": (tuple(record.intensities), tuple(source.intensities)),

@@ -31,7 +31,5 @@ def read_sifted(path: Path, *, packed: bool = False) -> Bits:
     raw = raw[~np.isin(raw, np.frombuffer(_SPACE, dtype=np.uint8))]
     wrong = np.flatnonzero((raw != ord("0")) & (raw != ord("1")))
     if wrong.size:
-        raise FormatError(
-            f"{path}: byte 0x{int(raw[wrong[0]]):02x} is neither 0 nor 1; for packed bits give --packed"
-        )
+        raise FormatError(f"{path}: byte 0x{int(raw[wrong[0]]):02x} is neither 0 nor 1; for packed bits give --packed")
     return Bits.from_array(raw - ord("0"))

@@ -52,7 +52,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"--method {self.method}: choose one of {', '.join(METHODS)}")
-        if self.phase_error is not None and not 0.0 <= self.phase_error <= 0.5:  # noqa: PLR2004
+        if self.phase_error is not None and not 0.0 <= self.phase_error <= 0.5:
             raise InputError("--phase-error must lie between 0 and 0.5")
         if self.secret_bits is not None and self.secret_bits < 1:
             raise InputError("--secret-bits must be at least 1")
@@ -77,12 +77,12 @@ def reconcile(alice: Bits, bob: Bits, request: Request, now: Callable[[], float]
         ),
     )
     parameters.check()
-    logs = [BlockLog(now=now), BlockLog(now=now)]
-    stages = [
-        _stage(key, request, Party(role=role, parameters=parameters, entropy=OsEntropy(), log=log))
-        for key, role, log in ((alice, "alice", logs[0]), (bob, "bob", logs[1]))
-    ]
-    return drive(stages[0], stages[1], (logs[0], logs[1]))
+    logs = (BlockLog(now=now), BlockLog(now=now))
+    parties = (
+        Party(role="alice", parameters=parameters, entropy=OsEntropy(), log=logs[0]),
+        Party(role="bob", parameters=parameters, entropy=OsEntropy(), log=logs[1]),
+    )
+    return drive(_stage(alice, request, parties[0]), _stage(bob, request, parties[1]), logs)
 
 
 def _stage(key: Bits, request: Request, party: Party) -> Stage[Bits]:
@@ -205,8 +205,12 @@ def describe(sheet: Fields) -> str:
         lines += [f"  refused: {refusal}" for refusal in health["refusals"]]
     if sheet["f_ec"] is not None:
         leak = sheet["leak_by_rule"]
-        lines.append(f"leak             {leak['public_errors']} bits (both directions {leak['both']}), f {sheet['f_ec']:.3f}")
-        lines.append(f"verification     {sheet['verification_bits']} bits, {sheet['verified_bits']} bits verified equal")
+        lines.append(
+            f"leak             {leak['public_errors']} bits (both directions {leak['both']}), f {sheet['f_ec']:.3f}"
+        )
+        lines.append(
+            f"verification     {sheet['verification_bits']} bits, {sheet['verified_bits']} bits verified equal"
+        )
     lines.append(f"authentication   {sheet['auth_bits_used']} bits of a throw-away pool")
     lines.append(f"assumption       {sheet['assumption']}")
     if sheet["abort"] is not None:

@@ -13,8 +13,6 @@ from typing import Any
 
 import msgspec
 
-from qkdpp.core.errors import LocalProtocolError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recount:

@@ -132,8 +132,7 @@ def _bb84_sifted(
     matrix = bob.disclosed.sum(axis=0) + cells
     wrong = (alice.key ^ bob.key).to_array().astype(bool)
     by_intensity = [
-        {"intensity": mean, **_intensity(bob, wrong, k)}
-        for k, mean in enumerate(source.intensities if source else [])
+        {"intensity": mean, **_intensity(bob, wrong, k)} for k, mean in enumerate(source.intensities if source else [])
     ]
     announced = _announced_times(run, found)
     plots["series"] = rates(announced, announced[bob.key_index], wrong)
@@ -161,7 +160,10 @@ def _bb84_sifted(
 
 def _announced_times(run: RunFile, found: Detections) -> NDArray[np.float32]:
     string = run.parameters.sync_string
-    return found.time_s if string is None else found.time_s[~string.build().mask(found.slots)]
+    if string is None:
+        return found.time_s
+    times: NDArray[np.float32] = found.time_s[~string.build().mask(found.slots)]
+    return times
 
 
 def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int) -> Fields:

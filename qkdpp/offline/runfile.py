@@ -142,4 +142,4 @@ def _check(run: RunFile) -> None:
             missing = ", ".join(sorted(set(DETECTORS) - set(held)))
             raise ConfigError(f"{party}.channels: no channel for {missing}; roles are {', '.join(ROLES)}")
         if run.parameters.timing.method == "sync" and "sync" not in roles.values():
-            raise ConfigError(f"{party}.channels: timing.method = \"sync\" needs a channel with the role \"sync\"")
+            raise ConfigError(f'{party}.channels: timing.method = "sync" needs a channel with the role "sync"')

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,14 +138,22 @@ def _verify(reconciled: Reconciled, party: Party) -> Stage[Verified]:
     key, frame_bits, ledger = reconciled.key, reconciled.frame_bits, party.log.ledger
     suspects = np.zeros(-(-len(key) // frame_bits), dtype=np.bool_)
     suspects[list(reconciled.suspect_frames)] = True
-    limits = {"eps_cor": security.eps_cor, "max_dropped": max(1, int(suspects.size * MAX_DROPPED_SHARE))}
+    eps_cor, max_dropped = security.eps_cor, max(1, int(suspects.size * MAX_DROPPED_SHARE))
     if party.role == "bob":
         yield from seal("corrected")
-        verified = yield from verification.bob(key, frame_bits, suspects, ledger=ledger, **limits)
+        verified = yield from verification.bob(
+            key, frame_bits, suspects, eps_cor=eps_cor, max_dropped=max_dropped, ledger=ledger
+        )
     else:
         yield from unseal("corrected")
         verified = yield from verification.alice(
-            key, frame_bits, suspects, entropy=party.entropy, ledger=ledger, **limits
+            key,
+            frame_bits,
+            suspects,
+            eps_cor=eps_cor,
+            max_dropped=max_dropped,
+            entropy=party.entropy,
+            ledger=ledger,
         )
     party.log.facts["verification_tags"] = verified.tags
     party.log.facts["dropped_bits"] = verified.dropped_bits

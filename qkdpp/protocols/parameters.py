@@ -37,9 +37,12 @@ class Source(_Section, frozen=True, kw_only=True):
         """Raises ConfigError unless the values describe a decoy-state source."""
         if self.pulse_period_as <= 0:
             raise ConfigError("source.pulse_period_as must be a positive number of attoseconds")
-        if len(self.intensities) != len(self.p_intensity) or not 2 <= len(self.intensities) <= 8:  # noqa: PLR2004
+        if len(self.intensities) != len(self.p_intensity) or not 2 <= len(self.intensities) <= 8:
             raise ConfigError("source.intensities and source.p_intensity need the same 2 to 8 entries, signal first")
-        if any(b >= a for a, b in zip(self.intensities, self.intensities[1:], strict=False)) or self.intensities[-1] < 0:
+        if (
+            any(b >= a for a, b in zip(self.intensities, self.intensities[1:], strict=False))
+            or self.intensities[-1] < 0
+        ):
             raise ConfigError("source.intensities must fall strictly, signal first, and not be negative")
         if min(self.p_intensity) <= 0 or not math.isclose(sum(self.p_intensity), 1.0, abs_tol=1e-9):
             raise ConfigError("source.p_intensity must be positive and add up to 1")
@@ -59,7 +62,7 @@ class SyncStringSection(_Section, frozen=True, kw_only=True):
         """The string itself."""
         try:
             seed = bytes.fromhex(self.seed)
-            if len(seed) != 32:  # noqa: PLR2004
+            if len(seed) != 32:
                 raise ValueError("it must be 64 hexadecimal digits")
             return SyncString(seed=seed, length=self.length, frame=self.frame)
         except ValueError as error:
@@ -84,7 +87,7 @@ class Timing(_Section, frozen=True, kw_only=True):
         if self.dead_time_ns < 0 or self.offset_range_s <= 0:
             raise ConfigError("timing.dead_time_ns must not be negative, timing.offset_range_s must be positive")
         if self.method == "sync" and self.sync_period_pulses <= 0:
-            raise ConfigError("timing.method = \"sync\" needs timing.sync_period_pulses (pulses between sync tags)")
+            raise ConfigError('timing.method = "sync" needs timing.sync_period_pulses (pulses between sync tags)')
 
 
 class SecuritySection(_Section, frozen=True, kw_only=True):
@@ -102,11 +105,11 @@ class SecuritySection(_Section, frozen=True, kw_only=True):
     def check(self) -> None:
         """Raises ConfigError on values outside their range."""
         for name in ("eps_sec", "eps_cor", "eps_auth"):
-            if not 1e-30 < getattr(self, name) < 1e-2:  # noqa: PLR2004
+            if not 1e-30 < getattr(self, name) < 1e-2:
                 raise ConfigError(f"security.{name} must lie between 1e-30 and 1e-2")
         if not 0.0 <= self.disclose_signal < 1.0:
             raise ConfigError("security.disclose_signal is a fraction from 0 up to, not including, 1")
-        if not 0.0 < self.max_qber <= 0.5:  # noqa: PLR2004
+        if not 0.0 < self.max_qber <= 0.5:
             raise ConfigError("security.max_qber must lie between 0 and 0.5")
 
 
@@ -118,7 +121,7 @@ class Correction(_Section, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises ConfigError on values outside their range."""
-        if self.qber_hint is not None and not 0.0 < self.qber_hint < 0.5:  # noqa: PLR2004
+        if self.qber_hint is not None and not 0.0 < self.qber_hint < 0.5:
             raise ConfigError("correction.qber_hint must lie between 0 and 0.5")
 
 
@@ -138,16 +141,16 @@ class Parameters(_Section, frozen=True, kw_only=True):
             section.check()
         if self.protocol == "bb84":
             if self.source is None:
-                raise ConfigError("protocol \"bb84\" needs a [source] section (pulse period, intensities)")
+                raise ConfigError('protocol "bb84" needs a [source] section (pulse period, intensities)')
             self.source.check()
             if self.timing.method == "pairs":
-                raise ConfigError("timing.method must be \"sync\" or \"string\" for bb84")
+                raise ConfigError('timing.method must be "sync" or "string" for bb84')
             if self.timing.method == "string" and self.sync_string is None:
-                raise ConfigError("timing.method = \"string\" needs a [sync_string] section")
+                raise ConfigError('timing.method = "string" needs a [sync_string] section')
             if self.sync_string is not None:
                 self.sync_string.build()
         elif self.timing.method != "pairs":
-            raise ConfigError("timing.method must be \"pairs\" for bbm92")
+            raise ConfigError('timing.method must be "pairs" for bbm92')
 
     def digest(self) -> bytes:
         """SHA-256 of the parameters as canonical JSON."""

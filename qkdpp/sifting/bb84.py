@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.abort import Abort, AbortReason
-from qkdpp.core.bits import Bits, BitArray8, n_bytes
+from qkdpp.core.bits import BitArray8, Bits, n_bytes
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.stage import Message, Stage, receive, seal, send, unseal
@@ -133,7 +133,8 @@ def key_mask(
     a_basis: NDArray[np.uint8], intensity: NDArray[np.uint8], b_basis: NDArray[np.uint8], rules: Rules
 ) -> NDArray[np.bool_]:
     """Detections that may be key: both bases Z and a key intensity."""
-    return (a_basis == 0) & (b_basis == 0) & (intensity < rules.key_intensities)
+    usable: NDArray[np.bool_] = (a_basis == 0) & (b_basis == 0) & (intensity < rules.key_intensities)
+    return usable
 
 
 def sample(n: int, share: float, entropy: Entropy) -> BitArray8:
@@ -238,7 +239,9 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
     if counts.size != 16 * rules.n_intensities or (counts < 0).any() or int(counts.sum()) != disclosed.size:
         raise RemoteProtocolError("TestResult: the counts do not add up to the disclosed detections")
     state = (a_basis << 1 | bit)[~is_key]
-    expected = np.bincount(intensity[~is_key].astype(np.int64) * 8 + state * 2 + b_basis[~is_key], minlength=8 * rules.n_intensities)
+    expected = np.bincount(
+        intensity[~is_key].astype(np.int64) * 8 + state * 2 + b_basis[~is_key], minlength=8 * rules.n_intensities
+    )
     by_basis = counts.reshape(-1, 4, 2, 2).sum(axis=3).ravel()
     if not np.array_equal(by_basis, expected):
         raise RemoteProtocolError("TestResult: the counts contradict the announced bases")
@@ -256,9 +259,7 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
     )
 
 
-def bob(
-    slots: NDArray[np.int64], basis: NDArray[np.uint8], bit: NDArray[np.uint8], rules: Rules
-) -> Stage[Sifted]:
+def bob(slots: NDArray[np.int64], basis: NDArray[np.uint8], bit: NDArray[np.uint8], rules: Rules) -> Stage[Sifted]:
     """Bob's half: ``slots`` strictly increasing, one basis and bit each."""
     _reject_empty(slots.size)
     n = int(slots.size)
@@ -280,8 +281,8 @@ def bob(
         a_bit = Bits.from_bytes(answer.bits, n_disclosed).to_array()
     except ValueError as error:
         raise RemoteProtocolError(f"Preparation: {error}") from error
-    state = (a_basis[~is_key] << 1) | a_bit
-    detector = (b_basis[~is_key] << 1) | b_bit[~is_key]
+    state = ((a_basis[~is_key] << 1) | a_bit).astype(np.uint8)
+    detector = ((b_basis[~is_key] << 1) | b_bit[~is_key]).astype(np.uint8)
     counts = tally(intensity[~is_key], state, detector, rules.n_intensities)
     yield from send(TestResult(counts=[int(x) for x in counts.ravel()]))
     return Sifted(

@@ -77,6 +77,11 @@ def _bits(message: PairBits, n: int) -> NDArray[np.uint8]:
         raise RemoteProtocolError(f"PairBits: {error}") from error
 
 
+def _split(detector: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Basis and bit of detector codes."""
+    return (detector >> 1).astype(np.uint8), (detector & 1).astype(np.uint8)
+
+
 def _result(
     a_basis: NDArray[np.uint8],
     b_basis: NDArray[np.uint8],
@@ -104,7 +109,7 @@ def _result(
 
 def alice(detector: NDArray[np.uint8]) -> Stage[SiftedPairs]:
     """Alice's half; ``detector`` is ``2 * basis + bit`` of each matched pair."""
-    basis, bit = detector >> 1, detector & 1
+    basis, bit = _split(detector)
     n = int(detector.size)
     theirs = yield from receive(PairBases)
     yield from unseal(GATE)
@@ -120,7 +125,7 @@ def alice(detector: NDArray[np.uint8]) -> Stage[SiftedPairs]:
 
 def bob(detector: NDArray[np.uint8]) -> Stage[SiftedPairs]:
     """Bob's half; ``detector`` is ``2 * basis + bit`` of each matched pair."""
-    basis, bit = detector >> 1, detector & 1
+    basis, bit = _split(detector)
     n = int(detector.size)
     if n == 0:
         raise Abort(AbortReason.TOO_FEW_DETECTIONS, pairs=0)

@@ -50,7 +50,7 @@ class Health:
 def check(key: Bits) -> Health:
     """Examines a raw key (at least 256 bits; shorter ones pass unexamined)."""
     n = min(len(key), MAX_BITS)
-    if n < 256:  # noqa: PLR2004 - nothing can be said of so few bits
+    if n < 256:
         return Health(bits=n, bias=0.0, autocorrelation=0.0, lag=0, repeated=0.0, warnings=(), refusals=())
     bits = key.to_array()[:n]
     bias = float(bits.mean()) - 0.5

@@ -33,7 +33,9 @@ def block(seed: int, n: int, missing: float = 0.1):
     rng = np.random.default_rng(seed)
     slots = np.sort(rng.choice(10 * n, n, replace=False)).astype(np.int64)
     codes = {
-        int(s): int(rng.choice(K, p=[0.7, 0.2, 0.1])) << 2 | int(rng.integers(4)) for s in slots if rng.random() > missing
+        int(s): int(rng.choice(K, p=[0.7, 0.2, 0.1])) << 2 | int(rng.integers(4))
+        for s in slots
+        if rng.random() > missing
     }
     basis, bit = rng.integers(0, 2, n, dtype=np.uint8), rng.integers(0, 2, n, dtype=np.uint8)
     return slots, codes, basis, bit
