@@ -57,7 +57,7 @@ def _write_header(file: BinaryIO, tick_as: int, metadata: Metadata) -> dict[str,
     """Writes the tag list; returns the offset of every 8-byte value."""
     unit_s = tick_as / AS_PER_S
     rows: list[tuple[str, int, int, bytes]] = [
-        _text("File_GUID", "{" + str(uuid.uuid4()).upper() + "}"),
+        _text("File_GUID", str(metadata.get("File_GUID", "{" + str(uuid.uuid4()).upper() + "}"))),
         _text("CreatorSW_Name", "qkdpp"),
         _text("CreatorSW_ContentVersion", "1.0"),
         _text("File_Comment", str(metadata.get("File_Comment", ""))),
