@@ -12,8 +12,10 @@ from pathlib import Path
 
 from qkdpp.core.errors import FormatError
 from qkdpp.sources.blocks import open_file
+from qkdpp.sources.formats import function_of
 
 HEAD_BYTES = 8192
+_ENOUGH_TEXT = 64
 QCRYPTO_TYPES = (1, 2, 3, 4, 7)
 _HEX_LINE = re.compile(rb"[0-9A-Fa-f]+")
 _PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
@@ -40,19 +42,19 @@ def detect_format(path: Path) -> str:
 
 def _by_magic(path: Path, head: bytes) -> str | None:
     version = head[16:22].rstrip(b"\0")
-    mode = struct.unpack_from("<i", head, 340)[0] if len(head) >= 344 else None
     if head.startswith(b"PQTTTR\0\0"):
         return "ptu"
     if head.startswith(b"HydraHarp\0"):
-        return {2: "ht2", 3: "ht3"}.get(mode if mode is not None else 0) or _bad(path, "a HydraHarp file without mode")
+        return {2: "ht2", 3: "ht3"}.get(_mode(head, 340)) or _bad(path, "a HydraHarp file that is neither T2 nor T3")
     if head.startswith(b"PicoHarp 300\0"):
-        return {2: "pt2", 3: "pt3"}.get(mode if mode is not None else 0) or _bad(path, "a PicoHarp file without mode")
+        return {2: "pt2", 3: "pt3"}.get(_mode(head, 348)) or _bad(path, "a PicoHarp file that is neither T2 nor T3")
     if head.startswith(b"TimeHarp 200\0"):
         return _bad(path, f"a TimeHarp 200 file ({version.decode('latin-1')}); its 100 ns clock is useless for keys")
     if head.startswith(b"\x87\xb3\x91\xfa"):
         return "qutag"
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "hdf5"
+        kind: str = function_of("hdf5:hdf5_kind")(path)
+        return kind
     if head.startswith(b"PK\x03\x04"):
         return "npz"
     if head.startswith(b"PAR1"):
@@ -60,12 +62,27 @@ def _by_magic(path: Path, head: bytes) -> str | None:
     return None
 
 
+def _mode(head: bytes, offset: int) -> int:
+    return int(struct.unpack_from("<i", head, offset)[0]) if len(head) >= offset + 4 else 0
+
+
+def refuse_known(path: Path) -> None:
+    """Refuses a file that was declared as a headerless binary kind but is text or carries the mark of another kind."""
+    with open_file(path) as file:
+        head = file.read(HEAD_BYTES)
+    found = _by_magic(path, head)
+    if found is not None:
+        raise FormatError(f"{path}: declared as a headerless kind, but it is a file of format {found}")
+    if len(head) >= _ENOUGH_TEXT and not head.translate(None, _PRINTABLE):
+        raise FormatError(f"{path}: declared as a binary kind, but it is text")
+
+
 def _bad(path: Path, what: str) -> str:
     raise FormatError(f"{path}: {what}: not supported")
 
 
 def _by_epoch_name(path: Path, head: bytes) -> str | None:
-    """qcrypto epoch files carry their own name: the second word in hexadecimal."""
+    """Epoch files of qcrypto carry their own name: the second word in hexadecimal."""
     if len(head) < 8:
         return None
     tag, epoch = struct.unpack_from("<II", head)
@@ -87,7 +104,7 @@ def _by_text(path: Path, head: bytes) -> str:
     if is_hex and widths in ({16}, {8}):
         return "s15-a2" if widths == {16} else "s15-a0"
     if set(rows) <= {b"0", b"1"}:
-        return _bad(path, "sifted key text (0 or 1 per line); give it to `qkdpp reconcile`. As a recording it is")
+        raise FormatError(f"{path}: sifted key text (0 or 1 per line), not a recording; give it to `qkdpp reconcile`")
     columns = {len(re.split(rb"[\s,;]+", row)) for row in rows}
     if not all(re.fullmatch(rb"[-0-9\s,;]+", row) for row in rows) or len(columns) != 1:
         first = rows[0][:80].decode("ascii", "replace")

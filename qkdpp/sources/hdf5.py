@@ -24,11 +24,11 @@ from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import AS_PER_S, TimeTags
 from qkdpp.sources.batches import BATCH_RECORDS, Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size
+from qkdpp.sources.metadata import parse_meta
 from qkdpp.sources.writing import new_path, same_stream
 
 CHUNK = 1 << 16
 MAX_CHUNK = 1 << 24
-MAX_META = 1 << 20
 _ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError)
 
 
@@ -41,6 +41,12 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except _ERRORS as error:
         raise FormatError(f"{path}: HDF5: {error}") from error
+
+
+def hdf5_kind(path: Path) -> str:
+    """Which kind of HDF5 recording: ``photon-hdf5`` or ours."""
+    with _opened(path) as file:
+        return "photon-hdf5" if "photon_data" in file or "photon_data0" in file else "hdf5"
 
 
 def open_hdf5(request: Request) -> Opened:
@@ -145,17 +151,41 @@ def _meta(path: Path, file: Any) -> Metadata:  # noqa: ANN401
     return parse_meta(path, text)
 
 
-def parse_meta(path: Path, text: object) -> Metadata:
-    """Metadata from JSON: an object of texts and numbers; anything deeper is kept as its JSON text."""
-    if not isinstance(text, str) or len(text) > MAX_META:
-        raise FormatError(f"{path}: meta is not a JSON text of at most {MAX_META} bytes")
-    try:
-        loaded = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: meta is not JSON ({error})") from None
-    if not isinstance(loaded, dict):
-        raise FormatError(f"{path}: meta is not a JSON object")
-    return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in loaded.items()}
+def open_photon_hdf5(request: Request) -> Opened:
+    """Opens Photon-HDF5 files of one spot: ``timestamps`` and ``detectors`` of the group ``photon_data``."""
+    units = set()
+    for path in request.paths:
+        with _opened(path) as file:
+            _photon_columns(path, file)
+            unit = file["photon_data/timestamps_specs/timestamps_unit"][()]
+            units.add(round(float(unit) * AS_PER_S))
+            has_nanotimes = "nanotimes" in file["photon_data"]
+    if len(units) != 1 or not 1 <= min(units) <= AS_PER_S:
+        raise FormatError(f"{request.paths[0]}: timestamps_unit is not one sensible time unit")
+    tick_as = request.fixed_tick(units.pop())
+
+    def stream(tally: Tally) -> Iterator[Batch]:
+        if has_nanotimes:
+            tally.warn(f"{request.paths[0]}: nanotimes are not read; times are whole timestamps")
+        for path in request.paths:
+            with _opened(path) as file:
+                time, detector = _photon_columns(path, file)
+                for start in range(0, time.shape[0], BATCH_RECORDS):
+                    ticks = time[start : start + BATCH_RECORDS].astype(np.int64)
+                    tally.records += ticks.size
+                    yield Batch(ticks=ticks, ids=detector[start : start + BATCH_RECORDS].astype(np.int64))
+
+    return Opened(tick_as=tick_as, streams=(stream,))
+
+
+def _photon_columns(path: Path, file: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    if "photon_data" not in file:
+        raise FormatError(f"{path}: several spots (photon_data0, photon_data1, ...); only one spot can be read")
+    group = file["photon_data"]
+    time, detector = _dataset(path, group, "timestamps"), _dataset(path, group, "detectors")
+    if time.shape != detector.shape or time.dtype == np.uint64:
+        raise FormatError(f"{path}: timestamps must be int64 and as many as detectors")
+    return time, detector
 
 
 def write_hdf5(path: Path, chunks: Iterable[TimeTags], metadata: Metadata) -> int:

@@ -103,7 +103,7 @@ class Decoder:
         ids[fields.special[fields.markers > 0]] = lines.first
         kept = np.ones(words.size, dtype=np.bool_)
         kept[fields.special[repeats == 0]] = False
-        if lines.index.size:
+        if lines.record.size:
             counts = kept.astype(np.int64)
             counts[fields.special] = repeats
             return _with_extra_markers(Decoded(time, dtime, ids), counts, lines)
@@ -127,7 +127,7 @@ class _Lines(NamedTuple):
     """Marker lines: the first line's id per marker record, then (record position, id) of every further line."""
 
     first: NDArray[np.uint8]
-    index: NDArray[np.intp]
+    record: NDArray[np.intp]
     ids: NDArray[np.uint8]
 
 
@@ -188,8 +188,8 @@ def _with_extra_markers(tags: Decoded, counts: NDArray[np.int64], lines: _Lines)
     """Repeats each record ``counts`` times and gives the repetitions of a marker record their own line."""
     ids = np.repeat(tags.ids, counts)
     starts = np.cumsum(counts) - counts
-    order = np.concatenate([[0], np.cumsum(lines.index[1:] != lines.index[:-1])]).astype(np.int64)
-    rank = np.arange(lines.index.size) - np.searchsorted(order, order, side="left") + 1
-    ids[starts[lines.index] + rank] = lines.ids
+    order = np.concatenate([[0], np.cumsum(lines.record[1:] != lines.record[:-1])]).astype(np.int64)
+    rank = np.arange(lines.record.size) - np.searchsorted(order, order, side="left") + 1
+    ids[starts[lines.record] + rank] = lines.ids
     dtime = None if tags.dtime is None else np.repeat(tags.dtime, counts)
     return Decoded(np.repeat(tags.time, counts), dtime, ids)

@@ -7,7 +7,7 @@ block with bounded memory and may be called again; each pass leaves its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class Recording:
         """The instrument's channel numbers seen so far, in the order of the dense index."""
         return self._channels.ids
 
-    def chunks(self, *, from_s: float | None = None, to_s: float | None = None) -> Iterator[TimeTags]:
+    def chunks(self, *, from_s: float | None = None, to_s: float | None = None) -> Generator[TimeTags, None, None]:
         """Tags in time order, at most 2^20 per chunk.
 
         Args:
@@ -125,6 +125,14 @@ class Recording:
                     yield tags
         finally:
             self.stats = tally.freeze()
+
+    def probe(self) -> None:
+        """Decodes the first chunk of a headerless kind; FormatError if its times are not plausible."""
+        before = self.stats
+        chunks = self.chunks()
+        next(chunks, None)
+        chunks.close()
+        self.stats = before
 
     def _tally(self) -> Tally:
         tally = Tally(strict=self._strict)
@@ -158,7 +166,7 @@ class Recording:
 def open_recording(
     paths: Path | str | Sequence[Path | str],
     *,
-    format: str | None = None,  # noqa: A002 - the user's word
+    format: str | None = None,
     tick_as: int | None = None,
     options: Options | None = None,
     strict: bool = False,
@@ -190,7 +198,7 @@ def open_recording(
     opened: Opened = function_of(row.reader)(Request(paths=files, tick_as=tick_as, options=options or {}))
     recording = Recording(row.name, files, opened, strict=strict)
     if opened.headerless:
-        next(recording.chunks(), None)
+        recording.probe()
     return recording
 
 

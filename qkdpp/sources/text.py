@@ -29,7 +29,7 @@ def open_csv(request: Request) -> Opened:
     ticks, metadata = [], Metadata()
     for path in request.paths:
         with open_file(path) as file:
-            comments, columns, _ = _csv_head(file, path)
+            comments, _columns, _ = _csv_head(file, path)
         metadata |= comments
         ticks.append(_csv_tick(request, path, comments))
     if len(set(ticks)) != 1:

@@ -21,7 +21,7 @@ def write_recording(
     path: Path | str,
     chunks: Iterable[TimeTags],
     *,
-    format: str,  # noqa: A002 - the user's word
+    format: str,
     metadata: Metadata | None = None,
 ) -> int:
     """Writes sorted chunks of one stream as a new file; returns the number of tags.
