@@ -102,14 +102,6 @@ def phase_error_upper(errors: int, n_observed: int, n_unobserved: int, tail: flo
     return min(1.0, (good + max(fraction, 0.0) - errors) / n_unobserved)
 
 
-def serfling_upper(errors: float, n_observed: float, n_unobserved: float, tail: float) -> float:
-    """Distribution-free bound (Serfling 1974) on the error rate of the unobserved part."""
-    if n_observed <= 0 or n_unobserved <= 0:
-        return 1.0
-    variance = (n_observed + n_unobserved) * (n_observed + 1) / (2 * n_unobserved * n_observed**2)
-    return min(1.0, errors / n_observed + math.sqrt(variance * -math.log(tail)))
-
-
 def gamma_as_printed(errors: float, n_observed: float, n_unobserved: float, eps: float) -> float:
     """Error rate plus the deviation gamma of Lim et al. 2014, Eq. (5), as printed (``eps`` is their eps_sec/21).
 
