@@ -2,9 +2,10 @@
 
 Both are Golomb-Rice codes of gaps with one parameter k per call, laid out in
 sections so that arrays are coded as a whole (``docs/formats/wire.md``): a
-unary section (per gap ``gap >> k`` zero bits, then a one) and k bit planes of
-the remainders. Dense sets are coded by what is missing, so the cost stays
-within 5 % of the geometric entropy at every density.
+unary section (per gap ``gap >> k`` zero bits, then a one), long quotients, and
+k bit planes of the remainders. Dense sets are coded by what is missing, so the
+cost stays within 5 % of the geometric entropy at every density, and an outage
+costs a few bytes.
 
 Decoding treats its input as hostile: it ends in ValueError or in exactly the
 ``n`` values asked for, and allocates in proportion to ``n`` and to the input,
@@ -26,6 +27,8 @@ MAX_COUNT = 1 << 30
 MAX_PARAMETER = 32
 """Largest k: together with ``MAX_COUNT`` it keeps every sum inside int64."""
 MAX_SLOT = (1 << 62) - 1
+ESCAPE = 48
+"""A quotient of this size or more is written as an integer; its share of geometric gaps is below 2^-48."""
 
 
 class _Form(IntEnum):
@@ -36,27 +39,36 @@ class _Form(IntEnum):
     ZEROS = 2
 
 
-_SLOTS_HEADER = struct.Struct("<BQ")
+_DENSE_HEADER = struct.Struct("<BQQ")
 _BITS_HEADER = struct.Struct("<BI")
+_GAPS_HEADER = struct.Struct("<BI")
+
+
+def _cost_bits(gaps: NDArray[np.int64], k: int) -> int:
+    quotients = gaps >> k
+    return gaps.size * k + int(np.minimum(quotients, ESCAPE).sum()) + 64 * int(np.count_nonzero(quotients >= ESCAPE))
 
 
 def _parameter(gaps: NDArray[np.int64]) -> int:
-    """The k that makes the code shortest; gaps >= 0."""
-    guess = max(0, int(float(gaps.mean()) * 0.69 + 1).bit_length() - 1)
-    candidates = range(max(0, guess - 1), min(MAX_PARAMETER, guess + 2) + 1)
-    return min(candidates, key=lambda k: gaps.size * k + int((gaps >> k).sum()))
+    """The k near the median that makes the code shortest; gaps >= 0."""
+    guess = min(int(np.median(gaps)).bit_length(), MAX_PARAMETER)
+    candidates = range(max(0, guess - 2), min(MAX_PARAMETER, guess + 1) + 1)
+    return min(candidates, key=lambda k: _cost_bits(gaps, k))
 
 
 def _encode_gaps(gaps: NDArray[np.int64]) -> bytes:
-    """Parameter byte, unary section, bit planes; nothing at all for no gaps."""
+    """Parameter byte, unary section, long quotients, bit planes; nothing at all for no gaps."""
     if gaps.size == 0:
         return b""
     k = _parameter(gaps)
-    ends = np.cumsum((gaps >> k) + 1) - 1
+    quotients = gaps >> k
+    ends = np.cumsum(np.minimum(quotients, ESCAPE) + 1) - 1
     unary = np.zeros(int(ends[-1]) + 1, dtype=np.uint8)
     unary[ends] = 1
+    escaped = quotients[quotients >= ESCAPE].astype("<u8")
     planes = [Bits.from_array((gaps >> i).astype(np.uint8) & 1).to_bytes() for i in range(k)]
-    return bytes([k]) + Bits.from_array(unary).to_bytes() + b"".join(planes)
+    unary_bytes = Bits.from_array(unary).to_bytes()
+    return _GAPS_HEADER.pack(k, escaped.size) + unary_bytes + escaped.tobytes() + b"".join(planes)
 
 
 def _decode_unary(section: bytes, n: int) -> NDArray[np.int64]:
@@ -65,7 +77,18 @@ def _decode_unary(section: bytes, n: int) -> NDArray[np.int64]:
     if bits.count_ones() != n or not section[-1]:
         raise ValueError("the unary section does not hold the announced number of gaps")
     ends = np.flatnonzero(bits.to_array())
-    return np.diff(ends, prepend=-1) - 1
+    return _gaps(ends)
+
+
+def _decode_quotients(section: bytes, escaped: bytes, n: int, limit: int) -> NDArray[np.int64]:
+    """The n quotients, long ones included, each at most ``limit``."""
+    quotients = _decode_unary(section, n)
+    long = np.frombuffer(escaped, dtype="<u8")
+    where = np.flatnonzero(quotients == ESCAPE)
+    if where.size != long.size or quotients.max() > ESCAPE or np.any((long < ESCAPE) | (long > limit)):
+        raise ValueError("long quotients missing, out of place or out of range")
+    quotients[where] = long.astype(np.int64)
+    return quotients
 
 
 def _decode_gaps(data: bytes, n: int, limit: int) -> NDArray[np.int64]:
@@ -74,24 +97,31 @@ def _decode_gaps(data: bytes, n: int, limit: int) -> NDArray[np.int64]:
         if data:
             raise ValueError("bytes after the last gap")
         return np.empty(0, dtype=np.int64)
-    k = data[0] if data else MAX_PARAMETER + 1
+    if len(data) < _GAPS_HEADER.size:
+        raise ValueError("truncated gaps")
+    k, n_escaped = _GAPS_HEADER.unpack_from(data)
     plane_bytes = n_bytes(n)
-    start = len(data) - k * plane_bytes
-    if k > MAX_PARAMETER or start < 2:
+    planes = len(data) - k * plane_bytes
+    escapes = planes - 8 * n_escaped
+    if k > MAX_PARAMETER or n_escaped > n or escapes <= _GAPS_HEADER.size:
         raise ValueError("truncated gaps or a parameter out of range")
-    quotients = _decode_unary(data[1:start], n)
+    quotients = _decode_quotients(data[_GAPS_HEADER.size : escapes], data[escapes:planes], n, limit >> k)
     remainders = np.zeros(n, dtype=np.int64)
     for i in range(k):
-        plane = data[start + i * plane_bytes : start + (i + 1) * plane_bytes]
+        plane = data[planes + i * plane_bytes : planes + (i + 1) * plane_bytes]
         remainders |= Bits.from_bytes(plane, n).to_array().astype(np.int64) << i
+    if (sum(quotients[quotients >= ESCAPE].tolist()) << k) > limit:
+        raise ValueError("a position lies beyond the limit")
     if (int(quotients.sum()) << k) + int(remainders.sum()) + n - 1 > limit:
         raise ValueError("a position lies beyond the limit")
-    return (quotients << k) + remainders
+    gaps: NDArray[np.int64] = (quotients << k) + remainders
+    return gaps
 
 
 def _gaps(positions: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of positions left out before each of the strictly increasing positions."""
-    return np.diff(positions, prepend=-1) - 1
+    gaps: NDArray[np.int64] = np.diff(positions, prepend=-1) - 1
+    return gaps
 
 
 def _positions(gaps: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -113,9 +143,10 @@ def encode_slots(slots: NDArray[np.int64]) -> bytes:
     gaps = _gaps(slots.astype(np.int64, copy=False))
     if int(gaps.min()) < 0 or int(slots[0]) < 0 or int(slots[-1]) > MAX_SLOT or n > MAX_COUNT:
         raise ValueError("slots must increase strictly from 0, below 2**62, at most 2**30 of them")
-    span = int(slots[-1]) + 1
+    first = int(slots[0])
+    span = int(slots[-1]) - first + 1
     if span < 2 * n:
-        return _SLOTS_HEADER.pack(_Form.ZEROS, span) + _encode_gaps(_gaps(_complement(slots, span)))
+        return _DENSE_HEADER.pack(_Form.ZEROS, first, span) + _encode_gaps(_gaps(_complement(slots - first, span)))
     return bytes([_Form.ONES]) + _encode_gaps(gaps)
 
 
@@ -130,13 +161,14 @@ def decode_slots(data: bytes, n: int, max_slot: int) -> NDArray[np.int64]:
         return _decode_gaps(data, 0, max_slot)
     if data[:1] == bytes([_Form.ONES]):
         return _positions(_decode_gaps(data[1:], n, max_slot))
-    if data[:1] != bytes([_Form.ZEROS]) or len(data) < _SLOTS_HEADER.size:
+    if data[:1] != bytes([_Form.ZEROS]) or len(data) < _DENSE_HEADER.size:
         raise ValueError("unknown form of slots")
-    span = int(_SLOTS_HEADER.unpack_from(data)[1])
-    if not n <= span < 2 * n or span > max_slot + 1:
+    _, first, span = _DENSE_HEADER.unpack_from(data)
+    if not n <= span < 2 * n or first + span - 1 > max_slot:
         raise ValueError("span of dense slots out of range")
-    absent = _positions(_decode_gaps(data[_SLOTS_HEADER.size :], span - n, span - 1))
-    return _complement(absent, span)
+    absent = _positions(_decode_gaps(data[_DENSE_HEADER.size :], span - n, span - 1))
+    slots: NDArray[np.int64] = _complement(absent, span) + first
+    return slots
 
 
 def encode_bits(flags: BitArray8) -> bytes:

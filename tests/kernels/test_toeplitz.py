@@ -1,0 +1,137 @@
+"""Toeplitz hash: the definition, an independent product of polynomials, linear checks, faults."""
+
+import numpy as np
+import pytest
+
+from qkdpp.core.bits import Bits
+from qkdpp.core.errors import KernelError
+from qkdpp.kernels import toeplitz, toeplitz_hash
+
+RNG = np.random.default_rng(20)
+
+
+def random_bits(n: int) -> Bits:
+    return Bits.from_array(RNG.integers(0, 2, n, dtype=np.uint8))
+
+
+def by_definition(key: Bits, seed: Bits, out_bits: int) -> list[int]:
+    """y[i] = XOR over j of seed[i - j + n - 1] & key[j], as an explicit matrix."""
+    n, k, s = key.n, key.to_array(), seed.to_array()
+    matrix = s[np.arange(out_bits)[:, None] - np.arange(n)[None, :] + n - 1]
+    return [int(value) & 1 for value in matrix.astype(np.int64) @ k.astype(np.int64)]
+
+
+def by_big_integers(key: Bits, seed: Bits, out_bits: int) -> np.ndarray:
+    """The product of two polynomials as one product of Python integers with 32 bits per coefficient."""
+
+    def spread(bits: Bits) -> int:
+        return int.from_bytes(bits.to_array().astype("<u4").tobytes(), "little")
+
+    product = spread(key) * spread(seed)
+    coefficients = np.frombuffer(product.to_bytes(4 * (key.n + seed.n), "little"), dtype="<u4")
+    return (coefficients[key.n - 1 : key.n - 1 + out_bits] & 1).astype(np.uint8)
+
+
+def hashed(key: Bits, seed: Bits, out_bits: int) -> Bits:
+    return Bits(toeplitz_hash(key.words, key.n, seed.words, out_bits), out_bits)
+
+
+@pytest.fixture(params=[64, 128, 1 << 19])
+def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Small blocks and little memory, so that small cases go through many blocks and groups."""
+    monkeypatch.setattr(toeplitz, "BLOCK_BITS", request.param)
+    monkeypatch.setattr(toeplitz, "MIN_MEMORY", 16 * request.param * 6)
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("block")
+def test_definition_on_random_small_cases() -> None:
+    for _ in range(1500):
+        n = int(RNG.integers(1, 300))
+        out = int(RNG.integers(1, n + 1))
+        key, seed = random_bits(n), random_bits(n + out - 1)
+        assert hashed(key, seed, out).to_array().tolist() == by_definition(key, seed, out)
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("n", [1, 2, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025])
+def test_definition_at_awkward_lengths(n: int) -> None:
+    for out in {1, (n + 1) // 2, n - 1, n} - {0}:
+        key, seed = random_bits(n), random_bits(n + out - 1)
+        result = hashed(key, seed, out)
+        assert result.to_array().tolist() == by_definition(key, seed, out)
+        assert result.equals(Bits.from_array(result.to_array())), "padding is zero"
+
+
+def test_exhaustive_small_world() -> None:
+    """Every key and every seed of 4 to 2 bits; each non-zero difference collides for a quarter of the seeds."""
+    n, out = 4, 2
+    zero = Bits.from_array(np.zeros(n, dtype=np.uint8))
+    collisions = dict.fromkeys(range(1, 2**n), 0)
+    for seed_value in range(2 ** (n + out - 1)):
+        seed = Bits(np.array([seed_value], dtype="<u8"), n + out - 1)
+        for value in range(2**n):
+            key = Bits(np.array([value], dtype="<u8"), n)
+            result = hashed(key, seed, out)
+            assert result.to_array().tolist() == by_definition(key, seed, out)
+            if value:
+                collisions[value] += result.equals(hashed(zero, seed, out))
+    assert set(collisions.values()) == {2 ** (n + out - 1) // 2**out}
+
+
+@pytest.mark.parametrize(("n", "out"), [(5000, 2500), (16_384, 16_384), (30_001, 7)])
+def test_independent_product_of_polynomials(n: int, out: int) -> None:
+    key, seed = random_bits(n), random_bits(n + out - 1)
+    assert np.array_equal(hashed(key, seed, out).to_array(), by_big_integers(key, seed, out))
+
+
+def test_all_ones_have_the_largest_sums() -> None:
+    n = 1 << 20
+    ones, seed = Bits.from_array(np.ones(n, dtype=np.uint8)), Bits.from_array(np.ones(2 * n - 1, dtype=np.uint8))
+    assert hashed(ones, seed, n).count_ones() == 0, "n ones at every position, and n is even"
+    odd = Bits.from_array(np.arange(n) < n - 1)
+    assert hashed(odd, seed, n).count_ones() == n
+
+
+def test_linear_checks_over_several_blocks() -> None:
+    n, out = 1_400_001, 700_003
+    a, b, seed = random_bits(n), random_bits(n), random_bits(n + out - 1)
+    assert hashed(a ^ b, seed, out).equals(hashed(a, seed, out) ^ hashed(b, seed, out))
+    for j in (0, 1, (1 << 19) - 1, 1 << 19, 1_048_575, n - 1):
+        unit = np.zeros(n, dtype=np.uint8)
+        unit[j] = 1
+        column = seed.slice(n - 1 - j, n - 1 - j + out)
+        assert hashed(Bits.from_array(unit), seed, out).equals(column)
+
+
+def test_inputs_are_left_alone() -> None:
+    key, seed = random_bits(777), random_bits(777 + 99)
+    before = key.words.tobytes(), seed.words.tobytes()
+    hashed(key, seed, 100)
+    assert (key.words.tobytes(), seed.words.tobytes()) == before
+
+
+@pytest.mark.parametrize(("n", "out"), [(0, 0), (10, 0), (10, 11), ((1 << 28) + 1, 5), (10, -1)])
+def test_sizes_out_of_range(n: int, out: int) -> None:
+    with pytest.raises(KernelError, match="1 <= out <= n"):
+        toeplitz_hash(np.zeros(1, dtype="<u8"), n, np.zeros(1, dtype="<u8"), out)
+
+
+def test_wrong_arrays() -> None:
+    key, seed = random_bits(70), random_bits(70 + 9)
+    for bad_key in (key.words[:1], key.words.astype(np.int64), key.words | np.uint64(1 << 63)):
+        with pytest.raises(KernelError, match="key"):
+            toeplitz_hash(bad_key, 70, seed.words, 10)
+    with pytest.raises(KernelError, match="seed"):
+        toeplitz_hash(key.words, 70, np.zeros(3, dtype="<u8"), 10)
+
+
+def test_an_inaccurate_transform_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, seed = random_bits(4000), random_bits(4000 + 1999)
+    exact = np.fft.irfft
+    monkeypatch.setattr(np.fft, "irfft", lambda x, n: exact(x, n) + 0.3)
+    with pytest.raises(KernelError, match="not accurate"):
+        hashed(key, seed, 2000)
+    monkeypatch.setattr(np.fft, "irfft", lambda x, n: exact(x, n) + 1.0)
+    with pytest.raises(KernelError, match="disagrees with its definition"):
+        hashed(key, seed, 2000)
