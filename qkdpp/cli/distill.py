@@ -17,7 +17,9 @@ def command(
     to_s: Annotated[float | None, typer.Option("--to", help="End, seconds after the first tag.")] = None,
     scan: Annotated[
         str | None,
-        typer.Option(help="NAME=start:stop:step: sifted bits, QBER and key against gate_ps or offset_ps; writes no keys."),
+        typer.Option(
+            help="NAME=start:stop:step: sifted bits, QBER and key against gate_ps or offset_ps; writes no keys."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> None:

@@ -18,7 +18,9 @@ def command(
         float | None, typer.Option(help="Phase error rate you assume: amplify to n (1 - h(P)) less all costs.")
     ] = None,
     secret_bits: Annotated[int | None, typer.Option(help="Amplify to so many bits, on your own judgement.")] = None,
-    packed: Annotated[bool, typer.Option("--packed", help="The files are packed bits, least significant first.")] = False,
+    packed: Annotated[
+        bool, typer.Option("--packed", help="The files are packed bits, least significant first.")
+    ] = False,
     eps_sec: Annotated[float, typer.Option(help="Secrecy of the amplified key.")] = 1e-10,
     eps_cor: Annotated[float, typer.Option(help="Probability that unequal keys pass verification.")] = 1e-15,
     json_: Annotated[bool, typer.Option("--json", help="Print the balance as JSON and nothing else.")] = False,
@@ -37,7 +39,12 @@ def command(
     if phase_error is not None and secret_bits is not None:
         raise InputError("--phase-error and --secret-bits exclude each other")
     request = Request(
-        method=method, qber_hint=qber, phase_error=phase_error, secret_bits=secret_bits, eps_sec=eps_sec, eps_cor=eps_cor
+        method=method,
+        qber_hint=qber,
+        phase_error=phase_error,
+        secret_bits=secret_bits,
+        eps_sec=eps_sec,
+        eps_cor=eps_cor,
     )
     keys = [read_sifted(path, packed=packed) for path in (alice, bob)]
     with Progress(quiet=json_) as progress:

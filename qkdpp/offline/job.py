@@ -123,7 +123,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """A scan as plain text with a bar of secret bits (of sifted bits where there are none)."""
     name = next(iter(rows[0]))
     column = "secret_bits" if any(row["secret_bits"] for row in rows) else "sifted_bits"
-    top = max(max(row[column] for row in rows), 1)
+    top = max(1, *(row[column] for row in rows))
     lines = [f"{name:>12} {'detections':>12} {'sifted':>10} {'QBER %':>7} {'secret':>10}  {column}"]
     for row in rows:
         qber = "" if row["qber"] is None else f"{100 * row['qber']:.2f}"

@@ -6,6 +6,7 @@ and decides nothing about the keys.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -86,7 +87,7 @@ def _traffic(outcome: Outcome) -> Fields:
     return {
         "count": sum(side.messages for side in sides),
         "bytes": sum(side.n_bytes for side in sides),
-        "round_trips": sum(a != b for a, b in zip(turns, turns[1:], strict=False)) // 2,
+        "round_trips": sum(a != b for a, b in itertools.pairwise(turns)) // 2,
     }
 
 
