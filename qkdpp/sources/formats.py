@@ -22,6 +22,8 @@ class Format:
         options: names of the options the reader understands.
         tick: ``header`` (the file states it), ``fixed`` (the format fixes it) or ``declared`` (the user must).
         extensions: file name endings under which the format is written.
+        written_tick_as: the tick to which times are rounded on writing; None keeps native ticks.
+        keeps_lost: whether lost intervals are written.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Format:
     options: tuple[str, ...] = ()
     tick: Literal["header", "fixed", "declared"] = "header"
     extensions: tuple[str, ...] = ()
+    written_tick_as: int | None = None
+    keeps_lost: bool = False
 
 
 _ROWS = (
@@ -85,6 +89,7 @@ _ROWS = (
         options=("patterns",),
         tick="fixed",
         extensions=(".ts",),
+        written_tick_as=3_906_250,
     ),
     Format(name="s15-a1x", title="S-Fifteen -a1 -X", reader="sfifteen:open_a1x", options=("patterns",), tick="fixed"),
     Format(name="s15-a2", title="S-Fifteen -a2", reader="sfifteen:open_a2", options=("patterns",), tick="fixed"),
@@ -103,6 +108,8 @@ _ROWS = (
         writer="swabian:write_dump",
         tick="fixed",
         extensions=(".dump",),
+        written_tick_as=1_000_000,
+        keeps_lost=True,
     ),
     Format(name="ttbin", title="Swabian Time Tagger", reader="swabian:open_ttbin", tick="fixed"),
     Format(
@@ -125,8 +132,16 @@ _ROWS = (
         reader="hdf5:open_hdf5",
         writer="hdf5:write_hdf5",
         extensions=(".h5", ".hdf5"),
+        keeps_lost=True,
     ),
-    Format(name="npz", title="qkdpp npz", reader="npz:open_npz", writer="npz:write_npz", extensions=(".npz",)),
+    Format(
+        name="npz",
+        title="qkdpp npz",
+        reader="npz:open_npz",
+        writer="npz:write_npz",
+        extensions=(".npz",),
+        keeps_lost=True,
+    ),
     Format(name="photon-hdf5", title="Photon-HDF5", reader="hdf5:open_photon_hdf5"),
 )
 FORMATS: dict[str, Format] = {row.name: row for row in _ROWS}

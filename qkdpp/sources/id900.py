@@ -1,6 +1,6 @@
 """ID Quantique ID900/ID1000: one file per input, times since the last reference event.
 
-Binary: u64 time, or u64 time and u64 index (option ``index``); text: ``time``
+Binary: u64 time, or u64 time and u64 index (option ``index``, must be declared); text: ``time``
 or ``time;index`` per line. Times are picoseconds; with an index the absolute
 time is ``index * ref_period_ps + time``. The input is the number in ``_C<n>``
 of the file name, else option ``channel``, else the file's place in the list.
@@ -32,6 +32,8 @@ Columns = Callable[[Path, Tally], Iterator[tuple[NDArray[Any], NDArray[Any] | No
 def open_bin(request: Request) -> Opened:
     """Opens binary files; option ``byte_order`` (``little`` by default, or ``big``)."""
     order = "<" if request.text("byte_order", "little", ("little", "big")) == "little" else ">"
+    if "index" not in request.options:
+        raise InputError(f"{request.paths[0]}: declare option index (true or false): the file does not show it")
     indexed = request.flag("index", False)
     dtype = np.dtype([("time", f"{order}u8")] + [("index", f"{order}u8")] * indexed)
     for path in request.paths:

@@ -9,7 +9,6 @@ mean, so T3 times drift against a clock; the pulse number itself is kept by
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,7 @@ def _header_as(path: Path, header: PtuHeader, name: str) -> int:
 
 def seconds_as(path: Path, name: str, seconds: float) -> int:
     """A duration of the header as whole attoseconds; FormatError unless it is between 1 as and 1 s."""
-    if not math.isfinite(seconds) or not 1 <= round(seconds * AS_PER_S) <= AS_PER_S:
+    if not 0 < seconds <= 1 or not round(seconds * AS_PER_S):
         raise FormatError(f"{path}: {name} is {seconds} s, not a sensible time unit")
     return round(seconds * AS_PER_S)
 

@@ -24,6 +24,7 @@ from qkdpp.sources.order import merged, ordered, within
 MAX_CHANNELS = 255
 _UNKNOWN = 255
 _TABLE_SPAN = 1 << 16
+_NO_TAGS = Batch(ticks=np.empty(0, dtype=np.int64), ids=np.empty(0, dtype=np.int64))
 
 
 class _Channels:
@@ -103,7 +104,7 @@ class Recording:
         return self._channels.ids
 
     def chunks(self, *, from_s: float | None = None, to_s: float | None = None) -> Generator[TimeTags, None, None]:
-        """Tags in time order, at most 2^20 per chunk.
+        """Tags in time order, at most 2^20 per chunk; at least one chunk, which may be empty.
 
         Args:
             from_s: start, seconds after the first tag of the recording.
@@ -118,11 +119,15 @@ class Recording:
             batches = self._batches(tally)
             if start is not None or stop is not None:
                 batches = within(batches, start, stop)
+            is_empty = True
             for batch in batches:
                 for tags in self._pieces(batch):
                     tally.tags += len(tags)
                     tally.lost_intervals += len(tags.lost)
+                    is_empty = False
                     yield tags
+            if is_empty:
+                yield from self._pieces(_NO_TAGS)
         finally:
             self.stats = tally.freeze()
 
@@ -204,12 +209,4 @@ def open_recording(
 
 def read_all(recording: Recording, from_s: float | None = None, to_s: float | None = None) -> TimeTags:
     """The whole recording (or an interval of it) in memory; empty if it holds no tag."""
-    chunks = list(recording.chunks(from_s=from_s, to_s=to_s))
-    if chunks:
-        return concatenate(chunks)
-    return TimeTags(
-        ticks=np.empty(0, dtype=np.int64),
-        channel=np.empty(0, dtype=np.uint8),
-        channel_ids=recording.channel_ids,
-        tick_as=recording.tick_as,
-    )
+    return concatenate(list(recording.chunks(from_s=from_s, to_s=to_s)))
