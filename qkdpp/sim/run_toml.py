@@ -1,0 +1,89 @@
+"""Writes the ``run.toml`` of a simulated run: public parameters and each party's files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from qkdpp.core.sync_string import SyncString
+from qkdpp.sim import scenario
+from qkdpp.sources.formats import FORMATS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What only the run itself knows: recordings by party, the string, and the true clock offset."""
+
+    recordings: dict[str, str]
+    sync_string: SyncString | None
+    offset_s: float
+
+
+def run_toml(plan: scenario.Scenario, written: Written) -> str:
+    """The text of ``run.toml``."""
+    parts = [
+        f"# {plan.title}\n# Simulated; truth.json, where it lies beside this file, is read by neither party.",
+        _lines("", {"format": 1, "protocol": plan.protocol}),
+    ]
+    if plan.source is not None:
+        parts.append(_source(plan, plan.source))
+    if written.sync_string is not None:
+        string = written.sync_string
+        parts.append(_lines("sync_string", {"seed": string.seed.hex(), "length": string.length, "frame": string.frame}))
+    if plan.alice is None:
+        parts.append(_lines("alice", {"record": "alice.h5"}))
+    else:
+        parts.append(_party("alice", plan.alice, written.recordings["alice"], sync=False))
+    parts.append(_party("bob", plan.bob, written.recordings["bob"], sync=plan.sync is not None))
+    parts.append(_timing(plan, written.offset_s))
+    security = plan.security
+    parts.append(_lines("security", {name: getattr(security, name) for name in security.__struct_fields__}))
+    parts.append(_lines("correction", {"method": plan.correction}))
+    return "\n\n".join(parts) + "\n"
+
+
+def _source(plan: scenario.Scenario, source: scenario.PulseSource) -> str:
+    return _lines(
+        "source",
+        {
+            "pulse_period_as": source.pulse_period_as,
+            "intensities": list(source.intensities),
+            "p_intensity": list(source.p_intensity),
+            "p_z_alice": source.p_z,
+            "p_z_bob": plan.bob.receiver.p_z,
+            "phase_randomised": source.phase_randomised,
+            "receiver": plan.bob.receiver.kind,
+        },
+    )
+
+
+def _party(name: str, party: scenario.Party, recording: str, *, sync: bool) -> str:
+    row = FORMATS[party.tagger.format]
+    values: dict[str, object] = {"files": [recording]}
+    if row.tick != "header":
+        values["format"] = row.name
+    if row.tick == "declared":
+        values["tick_as"] = party.tagger.tick_as
+    channels: dict[str, object] = dict(zip(map(str, party.tagger.channels), scenario.ROLES, strict=True))
+    if sync:
+        channels[str(party.tagger.sync_channel)] = "sync"
+    return _lines(name, values) + "\n\n" + _lines(f"{name}.channels", channels)
+
+
+def _timing(plan: scenario.Scenario, offset_s: float) -> str:
+    values: dict[str, object] = {"method": plan.timing.method}
+    if plan.timing.method == "sync" and plan.sync is not None:
+        values["sync_period_pulses"] = plan.sync.period_pulses
+    values |= {
+        "offset_hint_s": round(offset_s + plan.timing.hint_error_s, 9),
+        "offset_range_s": plan.timing.offset_range_s,
+        "gate_ps": plan.timing.gate_ps,
+        "dead_time_ns": plan.timing.dead_time_ns,
+    }
+    return _lines("timing", values)
+
+
+def _lines(section: str, values: dict[str, object]) -> str:
+    """One TOML table; JSON's notation of these values is also TOML's."""
+    head = [f"[{section}]"] if section else []
+    return "\n".join(head + [f"{key} = {json.dumps(value)}" for key, value in values.items()])
