@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from struct import pack
 
@@ -165,6 +166,16 @@ def test_npz_of_wrong_meta_is_refused(tmp_path: Path, meta: str) -> None:
 
 def test_npz_with_a_pickled_meta_is_refused(tmp_path: Path) -> None:
     path = write_npz(tmp_path, time=TIME, channel=CHANNEL, meta=np.array({"tick_as": PS}, dtype=object))
+    with pytest.raises(InputError):
+        read_all(open_recording(path))
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(9223372036854775807,)", "(-4,)"])
+def test_npz_that_announces_too_much_is_refused(tmp_path: Path, shape: str) -> None:
+    path = write_npz(tmp_path, channel=CHANNEL, meta=np.array(json.dumps({"tick_as": PS})))
+    head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("time.npy", b"\x93NUMPY\x01\0" + pack("<H", len(head)) + head.encode() + TIME.tobytes())
     with pytest.raises(InputError):
         read_all(open_recording(path))
 

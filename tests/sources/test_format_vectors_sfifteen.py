@@ -98,6 +98,12 @@ def test_known_bytes_of_one_word() -> None:
     assert a2([0x401]) == b"0000000000000401\n"
 
 
+def test_time_goes_on_over_the_wrap_of_54_bits(tmp_path: Path) -> None:
+    words = [word(2**54 - 2**30, 1), word(2**54 - 1, 2), word(5, 4), word(2**30, 8)]
+    tags = read_all(open_recording(write(tmp_path, a1(words)), format="s15-a1", tick_as=TICK_AS))
+    assert (tags.ticks - tags.ticks[0]).tolist() == [0, 2**30 - 1, 2**30 + 5, 2**31]
+
+
 @pytest.mark.parametrize("name", ["s15-a0", "s15-a2"])
 def test_text_with_other_line_ends_and_capitals(tmp_path: Path, name: str) -> None:
     text = ENCODINGS[name](WORDS).upper().replace(b"\n", b"\r\n")
