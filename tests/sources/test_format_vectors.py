@@ -233,12 +233,47 @@ def test_a_declared_kind_without_its_magic_is_refused(tmp_path: Path, name: str)
             read_all(open_recording(write(tmp_path, content, "run.bin"), format=name, tick_as=PS))
 
 
-@pytest.mark.parametrize("name", ["qutag-raw", "s15-a1", "s15-a1x", "swabian-dump", "id900-bin", "spc"])
+HEADERLESS_TICKS = {"qutag-raw": PS, "s15-a1": 3_906_250, "s15-a1x": 3_906_250, "swabian-dump": PS}
+
+
+@pytest.mark.parametrize("name", HEADERLESS_TICKS)
 def test_random_bytes_fail_the_sanity_check_of_a_headerless_kind(tmp_path: Path, name: str) -> None:
     content = np.random.default_rng(20261121).integers(0, 256, 80_000, dtype=np.uint8).tobytes()
-    options = {"index": False} if name == "id900-bin" else None
     with pytest.raises(InputError):
-        read_all(open_recording(write(tmp_path, content, "run.bin"), format=name, tick_as=PS, options=options))
+        read_all(open_recording(write(tmp_path, content, "run.bin"), format=name, tick_as=HEADERLESS_TICKS[name]))
+
+
+def test_random_records_fail_the_sanity_check_of_spc(tmp_path: Path) -> None:
+    photons = np.random.default_rng(20261121).integers(0, 2**28, 20_000, dtype=np.uint32)
+    content = pack("<I", 1 << 31 | 500) + photons.astype("<u4").tobytes()
+    with pytest.raises(InputError):
+        read_all(open_recording(write(tmp_path, content, "run.spc"), format="spc"))
+
+
+EVEN_STEPS = np.arange(2_000, dtype=np.uint64) * 1_000_003 + 5
+CARD_WORDS = EVEN_STEPS << 10 | 1
+QUTAG_RECORDS = b"".join(pack("<QH", t, 1 + t % 3) for t in EVEN_STEPS.tolist())
+INDEXED = b"".join(pack("<2Q", t % 10**8, t // 10**8) for t in EVEN_STEPS.tolist())
+
+
+@pytest.mark.parametrize(
+    ("content", "declared", "tick_as", "options"),
+    [
+        (CARD_WORDS.astype("<u8").tobytes(), "s15-a1x", 3_906_250, None),
+        (b"".join(pack("<2I", w >> 32, w & 0xFFFFFFFF) for w in CARD_WORDS.tolist()), "s15-a1", 3_906_250, None),
+        (QUTAG_RECORDS, "s15-a1", 3_906_250, None),
+        (QUTAG_RECORDS, "swabian-dump", PS, None),
+        (QUTAG_RECORDS, "id900-bin", PS, {"index": False}),
+        (CARD_WORDS.astype("<u8").tobytes(), "qutag-raw", PS, None),
+        (INDEXED, "id900-bin", PS, {"index": False}),
+    ],
+)
+def test_a_headerless_kind_declared_as_another_is_refused(
+    tmp_path: Path, content: bytes, declared: str, tick_as: int, options: dict[str, bool] | None
+) -> None:
+    path = write(tmp_path, content, "timestamps_C1.bin")
+    with pytest.raises(InputError):
+        read_all(open_recording(path, format=declared, tick_as=tick_as, options=options))
 
 
 def test_two_recordings_with_different_ticks_stand_side_by_side(tmp_path: Path) -> None:
