@@ -1,0 +1,100 @@
+"""A small decoy-state BB84 block with known truth, run through the real protocol over the real link."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qkdpp.core.entropy import OsEntropy
+from qkdpp.link.endpoint import Endpoint
+from qkdpp.link.memory import connect
+from qkdpp.link.pool import EphemeralPool
+from qkdpp.protocols import bb84
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.distillation import Party
+from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection, Source
+
+INTENSITIES = [0.5, 0.1, 0.0]
+P_INTENSITY = [0.7, 0.2, 0.1]
+P_Z = 0.8
+ETA, ERROR, DARK = 0.1, 0.01, 1e-6
+
+
+class Record:
+    """Alice's states of the detected pulses."""
+
+    test_mode = False
+
+    def __init__(self, codes: np.ndarray, n_pulses: int) -> None:
+        self.codes, self.n_pulses = codes, n_pulses
+
+    def lookup(self, slots):
+        return self.codes[slots]
+
+    def totals(self):
+        states = np.outer([P_Z / 2, P_Z / 2, (1 - P_Z) / 2, (1 - P_Z) / 2], P_INTENSITY).T
+        return np.rint(states * self.n_pulses).astype(np.int64).reshape(3, 2, 2)
+
+
+def make_block(n_pulses: int, seed: int = 1) -> SimpleNamespace:
+    """Prepared codes and Bob's detections, by the gains of weak coherent pulses."""
+    rng = np.random.default_rng(seed)
+    intensity = rng.choice(3, n_pulses, p=P_INTENSITY).astype(np.uint8)
+    a_basis = (rng.random(n_pulses) > P_Z).astype(np.uint8)
+    a_bit = rng.integers(0, 2, n_pulses, dtype=np.uint8)
+    gain = 1 - (1 - 2 * DARK) * np.exp(-ETA * np.array(INTENSITIES)[intensity])
+    slots = np.flatnonzero(rng.random(n_pulses) < gain)
+    b_basis = (rng.random(slots.size) > P_Z).astype(np.uint8)
+    dark = rng.random(slots.size) < 2 * DARK / gain[slots]
+    wrong = np.where(dark | (b_basis != a_basis[slots]), rng.random(slots.size) < 0.5, rng.random(slots.size) < ERROR)
+    b_bit = a_bit[slots] ^ wrong.astype(np.uint8)
+    codes = (intensity << 2 | a_basis << 1 | a_bit).astype(np.uint8)
+    return SimpleNamespace(record=Record(codes, n_pulses), slots=slots.astype(np.int64), basis=b_basis, bit=b_bit)
+
+
+def parameters(method: str = "cascade") -> Parameters:
+    return Parameters(
+        protocol="bb84",
+        source=Source(
+            pulse_period_as=10**9,
+            intensities=INTENSITIES,
+            p_intensity=P_INTENSITY,
+            p_z_alice=P_Z,
+            p_z_bob=P_Z,
+            phase_randomised=True,
+            receiver="active",
+        ),
+        security=SecuritySection(eps_sec=1e-6, eps_cor=1e-9),
+        correction=Correction(method=method),
+    )
+
+
+def endpoints(block: SimpleNamespace, method: str = "cascade", pools=None) -> SimpleNamespace:
+    pools = pools or EphemeralPool.pair(20, OsEntropy())
+    logs = [BlockLog(now=lambda: 0.0) for _ in range(2)]
+    params = parameters(method)
+    alice = Party(role="alice", parameters=params, entropy=OsEntropy(), log=logs[0])
+    bob = Party(role="bob", parameters=params, entropy=OsEntropy(), log=logs[1])
+    found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit)
+    return SimpleNamespace(
+        alice=Endpoint(bb84.alice(block.record, alice), "alice", 7, pools[0]),
+        bob=Endpoint(bb84.bob(lambda: found, bob), "bob", 7, pools[1]),
+        logs=logs,
+    )
+
+
+@pytest.fixture(scope="session")
+def block():
+    return make_block(600_000)
+
+
+@pytest.fixture(scope="session")
+def run_block():
+    """Runs a block; returns both endpoints and logs."""
+
+    def run(block, method="cascade", tamper=None, pools=None):
+        ends = endpoints(block, method, pools)
+        connect(ends.alice, ends.bob, tamper)
+        return ends
+
+    return run
