@@ -20,7 +20,8 @@ from qkdpp.protocols import bb84, bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
 from qkdpp.protocols.parameters import Parameters
-from qkdpp.timing import Detections, PulsedParams, Recovered, detections, recover
+from qkdpp.timing.detect import Detections
+from qkdpp.timing.pulsed import PulsedParams, Recovered, detections, recover
 
 
 @dataclass(slots=True, kw_only=True)

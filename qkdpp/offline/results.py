@@ -24,7 +24,9 @@ from qkdpp.offline.series import rates
 from qkdpp.protocols.block import BlockLog
 from qkdpp.sifting.bb84 import Sifted
 from qkdpp.sifting.bbm92 import SiftedPairs
-from qkdpp.timing import Detections, Matched, Recovered
+from qkdpp.timing.detect import Detections
+from qkdpp.timing.pairs import Matched
+from qkdpp.timing.pulsed import Recovered
 
 Fields: TypeAlias = dict[str, Any]
 Matrix: TypeAlias = NDArray[np.int64]

@@ -21,7 +21,7 @@ from qkdpp.protocols.parameters import Parameters, Source
 from qkdpp.sifting import bb84 as sifting
 from qkdpp.sifting.bb84 import Rules, Sifted
 from qkdpp.sources.prepared import PreparedRecord
-from qkdpp.timing import Detections
+from qkdpp.timing.detect import Detections
 
 
 def rules(parameters: Parameters) -> Rules:

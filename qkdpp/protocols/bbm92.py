@@ -21,7 +21,7 @@ from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, h
 from qkdpp.protocols.parameters import Parameters
 from qkdpp.sifting import bbm92 as sifting
 from qkdpp.sifting.bbm92 import SiftedPairs
-from qkdpp.timing import Matched, PairParams
+from qkdpp.timing.pairs import Matched, PairParams
 from qkdpp.timing import pairs as timing
 
 
