@@ -126,6 +126,7 @@ class Clock:
         last_tick: int,
         residual_rms_ps: float,
         significance: float,
+        origin_as: int = 0,
         notes: tuple[str, ...] = (),
     ) -> ClockReport:
         """The clock as a report: series at no more than 400 locked knots.
@@ -138,6 +139,7 @@ class Clock:
             last_tick: local tick of the last tag.
             residual_rms_ps: rms of the points the clock was fitted to.
             significance: of the weakest correlation the clock rests on.
+            origin_as: the peer's time in the middle of slot zero.
             notes: sentences for the report.
         """
         at = np.flatnonzero(self.locked)
@@ -145,6 +147,7 @@ class Clock:
         offset_as = [
             int(self.knot_ticks[i]) * tick_as
             - int(self.knot_slot[i]) * slot_as
+            - origin_as
             - round(float(self.knot_fraction[i]) * slot_as)
             for i in at
         ]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.entropy import Entropy, random_bits
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
+from qkdpp.kernels.backend import backend
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import BLANKED, LOST, OUTSIDE, REPEATED, UNLOCKED, Clicks, GateRules
 
@@ -226,8 +227,8 @@ def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters
 
 
 def _fastest() -> Callable[[NDArray[np.int64], NDArray[np.uint8], GateRules], Clicks]:
-    try:
+    if backend() == "numba":
         from qkdpp.timing.gate_kernel import clicks  # noqa: PLC0415 - Numba is slow to import
-    except ImportError:
+    else:
         from qkdpp.timing.gate_portable import clicks  # noqa: PLC0415
     return clicks

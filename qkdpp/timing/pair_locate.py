@@ -1,0 +1,174 @@
+"""Bob's calculations between the messages: calibration, clock, matching.
+
+Pure functions of what Bob was told and his own clicks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.tags import AS_PER_S
+from qkdpp.timing.clock import Clock
+from qkdpp.timing.pair_delays import Calibration, Segment, calibrate
+from qkdpp.timing.pair_events import SUB, Events, match, near_pairs
+from qkdpp.timing.pair_messages import CalibrationSegment, decode_segment
+from qkdpp.timing.pair_search import Coarse, search
+from qkdpp.timing.pair_track import Line, Scale, Track, follow, slice_subs
+from qkdpp.timing.pair_values import Coincidences, PairParams
+
+Ints = NDArray[np.int64]
+
+COINCIDENCE_RANGE_NS = 20.0
+COINCIDENCE_BIN_NS = 0.1
+CUT_MARGIN_NS = 200.0
+"""Bob cuts so much more than the public segment on either side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """A segment found in the own recording.
+
+    Attributes:
+        message: the segment.
+        coarse, calibration: what was found.
+        line: the peer's slots against own time, in the middle of the segment.
+        middle_as: the peer's time there.
+        scale: nanoseconds per own sub-tick and per slot; slices as long as its rate of coincidences asks for.
+    """
+
+    message: CalibrationSegment
+    coarse: Coarse
+    calibration: Calibration
+    line: Line
+    middle_as: int
+    scale: Scale
+
+    def own_sub(self, peer_tick: int) -> int:
+        """Own time in sub-ticks at a tick of the peer."""
+        since_ns = (peer_tick * self.message.tick_as - self.middle_as) * 1e-9
+        return self.line.sub0 + round(since_ns * (1 + self.calibration.rate) / self.scale.ns_per_sub)
+
+
+def find_segment(message: CalibrationSegment, events: Events, tick_as: int, params: PairParams) -> Found | None:
+    """Looks for a segment in the own clicks; None if no peak stands out."""
+    theirs = decode_segment(message)
+    since_first_as = (message.start_tick - message.first_tick) * message.tick_as
+    expected = (message.start_tick * message.tick_as + round(params.offset_hint_s * AS_PER_S)) // tick_as
+    ns = tick_as * 1e-9
+    length_ns = (message.stop_tick - message.start_tick) * message.tick_as * 1e-9
+    # the rate moves the segment against the hint, which is meant for the start of the recording
+    range_ns = params.offset_range_s * 1e9 + params.max_rate * since_first_as * 1e-9
+    near = events.between(expected - math.ceil(range_ns / ns), expected + math.ceil((range_ns + 2 * length_ns) / ns))
+    segment = Segment(
+        peer_ns=theirs.ticks.astype(np.float64) * (message.tick_as * 1e-9),
+        peer_detector=theirs.detector,
+        own_ns=(near.ticks - expected).astype(np.float64) * ns,
+        own_detector=near.detector,
+        length_ns=length_ns,
+    ).without_echoes()
+    coarse = search(segment.peer_ns, segment.own_ns, length_ns=length_ns, range_ns=range_ns, max_rate=params.max_rate)
+    found = calibrate(segment, coarse, delay_range_ns=params.delay_range_ns) if coarse else None
+    if coarse is None or found is None:
+        return None
+    middle_as = message.start_tick * message.tick_as + (message.stop_tick - message.start_tick) * message.tick_as // 2
+    slot_as = message.slot_ticks * message.tick_as
+    slot0 = middle_as // slot_as
+    own_ns = found.offset_ns + length_ns / 2 * (1 + found.rate)
+    line = Line(
+        sub0=expected * SUB + round(own_ns / ns * SUB),
+        slot0=slot0,
+        fraction=(2 * (middle_as - slot0 * slot_as) - slot_as) / (2 * slot_as),
+        slots_per_sub=tick_as / (SUB * slot_as * (1 + found.rate)),
+        phase_error_ns=found.spread_ns / math.sqrt(found.pairs),
+        rate_error=found.rate_error,
+    )
+    duration_s = (int(events.ticks[-1]) - int(events.ticks[0])) * tick_as / AS_PER_S
+    scale = Scale(
+        ns_per_sub=ns / SUB,
+        ns_per_slot=slot_as * 1e-9,
+        spread_ns=max(found.spread_ns, slot_as * 1e-9 / 4),
+        slice_subs=slice_subs(found.pairs / (length_ns * 1e-9), duration_s, ns / SUB * 1e-9),
+    )
+    return Found(message=message, coarse=coarse, calibration=found, line=line, middle_as=middle_as, scale=scale)
+
+
+def cut_public(events: Events, found: Found, public: list[CalibrationSegment]) -> Events:
+    """Own clicks without those of the public segments, a margin included."""
+    for message in public:
+        far_ns = abs(message.start_tick * message.tick_as - found.middle_as) * 1e-9
+        margin = (CUT_MARGIN_NS + 5 * found.calibration.rate_error * far_ns) / found.scale.ns_per_sub
+        start = found.own_sub(message.start_tick) - math.ceil(margin)
+        stop = found.own_sub(message.stop_tick) + math.ceil(margin)
+        events = events.without(start // SUB, -(-stop // SUB))
+    return events
+
+
+def track(found: Found, own: Ints, slots: Ints) -> Track:
+    """Follows the clock through all own events (sub-ticks) against the announced slots."""
+    segment = (found.own_sub(found.message.start_tick), found.own_sub(found.message.stop_tick))
+    return follow(found.line, segment, own, slots, found.scale)
+
+
+def positions(clock: Clock, own: Ints, base: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """Own events (sub-ticks) on the peer's slots, in sub-slots from slot ``base``; and whether the clock is locked."""
+    ticks = own // SUB
+    slot, residual = clock.slots(ticks)
+    residual += (own - ticks * SUB) / SUB * clock.slots_per_tick[clock.piece(ticks)]
+    return (slot - base) * SUB + np.rint(residual * SUB).astype(np.int64), clock.is_locked(ticks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Joined:
+    """Matched pairs: indices of the announced slots and of the own events, and the histograms."""
+
+    announced: Ints
+    own: Ints
+    unlocked: int
+    coincidences: Coincidences
+
+
+def join(found: Found, clock: Clock, own: Ints, slots: Ints, gate_ps: float) -> Joined:
+    """Matches own events with announced slots, one to one, while the clock is locked."""
+    base = int(slots[0]) if slots.size else 0
+    place, locked = positions(clock, own, base)
+    at = np.flatnonzero(locked)
+    theirs = (slots - base) * SUB
+    sub_ps = found.scale.ns_per_slot * 1000 / SUB
+    announced, own_index = match(theirs, place[at], round(gate_ps / 2 / sub_ps))
+    edges_ps, counts = _histogram(theirs, place[at], sub_ps)
+    outer = counts[np.abs(edges_ps[:-1] + COINCIDENCE_BIN_NS * 500) > 5 * gate_ps]
+    per_bin = 0.0
+    if outer.size:
+        per_bin = float(np.median(outer)) if np.median(outer) >= 10 else float(outer.mean())
+    result = found.calibration
+    return Joined(
+        announced=announced,
+        own=at[own_index],
+        unlocked=int(own.size - at.size),
+        coincidences=Coincidences(
+            pair_histograms=result.histograms,
+            edges_ps=edges_ps,
+            counts=counts,
+            accidentals=per_bin * gate_ps / (COINCIDENCE_BIN_NS * 1000),
+            calibration_pairs=result.pairs,
+            delay_residual_ps=result.residual_ns * 1000,
+            spread_ps=result.spread_ns * 1000,
+        ),
+    )
+
+
+def _histogram(theirs: Ints, place: Ints, sub_ps: float) -> tuple[NDArray[np.float64], Ints]:
+    """Differences of all clicks within 20 ns, in picoseconds."""
+    bins = round(2 * COINCIDENCE_RANGE_NS / COINCIDENCE_BIN_NS)
+    edges = np.linspace(-COINCIDENCE_RANGE_NS, COINCIDENCE_RANGE_NS, bins + 1) * 1000
+    counts = np.zeros(bins, dtype=np.int64)
+    reach = COINCIDENCE_RANGE_NS * 1000 / sub_ps
+    for start in range(0, theirs.size, 1 << 20):
+        part = theirs[start : start + (1 << 20)]
+        ia, ib = near_pairs(part, place, -reach, reach)
+        counts += np.histogram((place[ib] - part[ia]) * sub_ps, bins=edges)[0]
+    return edges, counts
