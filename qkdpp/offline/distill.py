@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -78,10 +78,21 @@ def _detector(
         party.log.facts["recovered"] = cache.recovered
         party.log.mark("clock", len(tags))
         found = detections(tags, cache.recovered, params, party.entropy, gate_offset_ps=gate_offset_ps)
+        found = _from(found, inputs.from_s)
         party.log.facts["detections"] = found
         return found
 
     return detect
+
+
+def _from(found: Detections, start_s: float) -> Detections:
+    """The detections at ``start_s`` and later."""
+    if start_s <= 0.0:
+        return found
+    keep = found.time_s >= start_s
+    return replace(
+        found, slots=found.slots[keep], basis=found.basis[keep], bit=found.bit[keep], time_s=found.time_s[keep]
+    )
 
 
 def pulsed_params(run: RunFile, tick_as: int) -> PulsedParams:

@@ -27,23 +27,31 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inputs:
-    """Alice's record (bb84) or recording (bbm92), and Bob's recording."""
+    """Alice's record (bb84) or recording (bbm92), and Bob's recording, of which detections count from ``from_s``."""
 
     prepared: PreparedRecord | None
     alice: Recorded | None
     bob: Recorded
+    from_s: float = 0.0
 
 
 def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progress: Progress) -> Inputs:
-    """Reads the files of both parties; ``from_s`` and ``to_s`` cut the recordings, in seconds after their first tag."""
+    """Reads the files of both parties; ``from_s`` and ``to_s`` cut the recordings, in seconds after their first tag.
+
+    A pulsed recording is read from its start, because pulses are counted from there; what lies before ``from_s``
+    falls away after gating.
+    """
     prepared = None
     alice = None
+    span: tuple[float | None, float | None]
     if run.parameters.protocol == "bb84":
         prepared = read_prepared(run.folder / (run.alice.record or ""))
         _check_record(prepared, run)
+        span = (None, to_s)
     else:
-        alice = _read(run, "alice", run.alice, (from_s, to_s), progress)
-    return Inputs(prepared=prepared, alice=alice, bob=_read(run, "bob", run.bob, (from_s, to_s), progress))
+        span = (from_s, to_s)
+        alice = _read(run, "alice", run.alice, span, progress)
+    return Inputs(prepared=prepared, alice=alice, bob=_read(run, "bob", run.bob, span, progress), from_s=from_s or 0.0)
 
 
 def _read(

@@ -1,0 +1,88 @@
+"""run.toml: a typo is an error that names file, field and remedy."""
+
+import pytest
+
+from qkdpp.core.errors import ConfigError
+from qkdpp.offline import runfile
+
+GOOD = """
+format = 1
+protocol = "bb84"
+[source]
+pulse_period_as = 1600000000
+intensities = [0.6, 0.2, 0.0]
+p_intensity = [0.75, 0.125, 0.125]
+[alice]
+record = "alice.h5"
+[bob]
+files = ["part*.ptu", "tail.ptu"]
+[bob.channels]
+1 = "Z0"
+2 = "Z1"
+-3 = "X0"
+300 = "X1"
+5 = "sync"
+[timing]
+method = "sync"
+sync_period_pulses = 6250
+"""
+
+
+def write(folder, text):
+    (folder / "run.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_good_file_loads_from_its_folder_or_by_name(tmp_path):
+    write(tmp_path, GOOD)
+    run = runfile.load(tmp_path)
+    assert run.bob.detectors("bob") == {1: 0, 2: 1, -3: 2, 300: 3}
+    assert runfile.load(tmp_path / "run.toml").parameters.digest() == run.parameters.digest()
+
+
+def test_globs_expand_in_order_and_must_match(tmp_path):
+    run = runfile.load(write(tmp_path, GOOD))
+    for name in ("part2.ptu", "part10.ptu", "part1.ptu"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"tail\.ptu"):
+        run.recordings("bob")
+    (tmp_path / "tail.ptu").touch()
+    assert [p.name for p in run.recordings("bob")] == ["part1.ptu", "part10.ptu", "part2.ptu", "tail.ptu"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("format = 1", "format = 2", "format = 2"),
+        ('protocol = "bb84"', 'protocol = "bb85"', "bb85"),
+        ("sync_period_pulses", "sync_period_pulse", "sync_period_pulse"),
+        ("0.75, 0.125, 0.125", "0.75, 0.125, 0.2", "p_intensity"),
+        ("0.6, 0.2, 0.0", "0.2, 0.6, 0.0", "intensities"),
+        ('1 = "Z0"', 'one = "Z0"', "one"),
+        ('1 = "Z0"', '1 = "Z9"', "Z9"),
+        ('1 = "Z0"', '1 = "ignore"', "Z0"),
+        ('5 = "sync"', '5 = "marker"', "sync"),
+        ('record = "alice.h5"', "", "record"),
+        ("[timing]", "[timing]\ngate_ps = -1", "gate_ps"),
+        ("pulse_period_as = 1600000000", "pulse_period_as = 0", "pulse_period_as"),
+        ("[alice]", "[alice", "TOML"),
+        ('method = "sync"', 'method = "pairs"', "method"),
+        ('method = "sync"\nsync_period_pulses = 6250', 'method = "string"', "sync_string"),
+    ],
+)
+def test_every_mistake_names_the_file_and_the_field(tmp_path, old, new, says):
+    assert old in GOOD
+    with pytest.raises(ConfigError, match=says) as caught:
+        runfile.load(write(tmp_path, GOOD.replace(old, new)))
+    assert "run.toml" in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(ConfigError, match="qkdpp init"):
+        runfile.load(tmp_path)
+
+
+def test_any_change_of_a_public_parameter_changes_the_digest(tmp_path):
+    first = runfile.load(write(tmp_path, GOOD)).parameters.digest()
+    for change in ("\ngate_ps = 401", '\n[security]\nrule = "both"', "\n[security]\neps_sec = 1e-9"):
+        assert runfile.load(write(tmp_path, GOOD + change)).parameters.digest() != first
