@@ -33,9 +33,8 @@ class Counts:
         n: int64[2, K], detections with both parties in basis b (0 = Z, 1 = X) and label k; every frame of the
             block, dropped and disclosed ones included.
         m: int64[2, K], bit errors among them; :data:`UNKNOWN` (-1) where not known yet.
-        mismatched: int64[2, K], detections that Alice prepared in basis b and Bob measured in the other, or None.
         matrix: int64[K, 4, 4], disclosed detections by intensity, prepared state and detector (codes
-            ``basis << 1 | bit``), or None.
+            ``basis << 1 | bit``), those in different bases included, or None.
         sent: int64[K, 2, 2], pulses sent by intensity, basis and bit, or None.
 
     Raises:
@@ -47,14 +46,13 @@ class Counts:
     p_intensity: tuple[float, ...]
     n: NDArray[np.int64]
     m: NDArray[np.int64]
-    mismatched: NDArray[np.int64] | None = None
     matrix: NDArray[np.int64] | None = None
     sent: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         self._check_source()
         k = len(self.intensities)
-        shapes = {"n": (2, k), "m": (2, k), "mismatched": (2, k), "matrix": (k, 4, 4), "sent": (k, 2, 2)}
+        shapes = {"n": (2, k), "m": (2, k), "matrix": (k, 4, 4), "sent": (k, 2, 2)}
         for name, shape in shapes.items():
             _check_array(name, getattr(self, name), shape)
         if bool(np.any(self.m > self.n)):
@@ -81,7 +79,6 @@ class Counts:
             self,
             n=self.n + other.n,
             m=np.where(unknown, UNKNOWN, self.m + other.m).astype(np.int64),
-            mismatched=_add(self.mismatched, other.mismatched),
             matrix=_add(self.matrix, other.matrix),
             sent=_add(self.sent, other.sent),
         )
@@ -103,7 +100,6 @@ class Counts:
             self,
             n=self.n[::-1].copy(),
             m=self.m[::-1].copy(),
-            mismatched=None if self.mismatched is None else self.mismatched[::-1].copy(),
             matrix=matrix,
             sent=None if self.sent is None else self.sent[:, ::-1].copy(),
         )
@@ -112,7 +108,7 @@ class Counts:
         """The same proportions with ``factor`` times as many detections (rounded), without the optional tables."""
         n = np.rint(self.n * factor).astype(np.int64)
         m = np.where(self.m < 0, self.m, np.minimum(np.rint(self.m * factor), n)).astype(np.int64)
-        return replace(self, n=n, m=m, mismatched=None, matrix=None, sent=None)
+        return replace(self, n=n, m=m, matrix=None, sent=None)
 
 
 def _check_array(name: str, value: Any, shape: tuple[int, ...]) -> None:  # noqa: ANN401 - any array field

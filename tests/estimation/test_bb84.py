@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError, InputError
@@ -234,9 +235,27 @@ def test_hopeless_counts_give_an_honest_zero(counts, profile):
 
 def test_no_test_errors_do_not_promise_no_phase_errors(link):
     """Trap: the printed gamma vanishes with the errors; profile L falls back on the exact bound."""
-    counts = vector([200_000, 9_000, 20], [5_000, 230, 1], [900, 50, 10], [0, 0, 0])
+    counts = vector([2_000_000, 150_000, 200], [100_000, 7_500, 10], [900, 50, 10], [0, 0, 0])
     for profile in ("V", "L", "T"):
-        assert length(counts, Security(profile=profile)).phase_error_upper > 0.005
+        assert 0.001 < length(counts, Security(profile=profile)).phase_error_upper < 0.01
+
+
+@pytest.mark.parametrize(("profile", "tail"), [("V", (1e-10 / 4) ** 2 / 13), ("T", (1e-10 / 21) ** 2)])
+def test_phase_errors_are_exceeded_with_the_square_of_the_smoothing(profile, tail):
+    """With few errors v_1 is capped at those seen, and s_1 of the test basis is what the exchanged block would key.
+
+    So all arguments of the hypergeometric tail are known, and it must come out at the promised probability.
+    """
+    counts = vector([2_000_000, 150_000, 200], [100_000, 7_500, 10], [900, 50, 10], [4, 3, 1])
+    security = Security(profile=profile)
+    found = length(counts, security)
+    observed = length(counts.swapped(), security).single_photon_bits
+    unobserved = found.single_photon_bits
+    marked = 8 + found.phase_error_upper * unobserved
+    reached = [
+        hypergeom.logcdf(8, observed + unobserved, whole, observed) for whole in (math.floor(marked), math.ceil(marked))
+    ]
+    assert reached[1] - 1e-3 <= math.log(tail) <= reached[0] + 1e-3
 
 
 def test_too_little_data_says_how_much_would_do(link):

@@ -47,7 +47,6 @@ def test_sources_that_cannot_exist(changes):
         {"n": np.array([600, 60, 6], dtype=np.int64)},
         {"m": np.array([[6, 2, 7], [1, 1, 0]], dtype=np.int64)},
         {"m": np.array([[6, 2, -2], [1, 1, 0]], dtype=np.int64)},
-        {"mismatched": np.full((2, 3), -1, dtype=np.int64)},
         {"sent": np.zeros((2, 2, 2), dtype=np.int64)},
         {"matrix": np.full((3, 4, 4), 200, dtype=np.int64)},
     ],
@@ -66,12 +65,10 @@ def test_merging_adds_and_keeps_unknown_errors_unknown():
     assert merged.detections == 1466
     tables = base(
         sent=np.full((3, 2, 2), 5, dtype=np.int64),
-        mismatched=np.ones((2, 3), dtype=np.int64),
         matrix=np.ones((3, 4, 4), dtype=np.int64) // 4,
     )
     twice = tables + tables
     assert int(twice.sent.sum()) == 120
-    assert int(twice.mismatched.sum()) == 12
     assert (tables + base()).sent is None
 
 
@@ -84,12 +81,9 @@ def test_exchanged_bases():
     matrix = np.zeros((3, 4, 4), dtype=np.int64)
     matrix[0, 0, 3] = 7  # prepared 0 in Z, detected 1 in X
     sent = np.arange(12, dtype=np.int64).reshape(3, 2, 2)
-    mismatched = np.array([[7, 0, 0], [0, 0, 0]], dtype=np.int64)
-    turned = base(matrix=matrix, sent=sent, mismatched=mismatched).swapped()
     assert turned.n.tolist() == [[60, 6, 1], [600, 60, 6]]
     assert turned.m.tolist() == [[1, 1, 0], [6, 2, 3]]
     assert turned.matrix[0, 2, 1] == 7
-    assert turned.mismatched.tolist() == [[0, 0, 0], [7, 0, 0]]
     assert turned.sent[:, 0].tolist() == sent[:, 1].tolist()
 
 

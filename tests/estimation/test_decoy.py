@@ -183,6 +183,33 @@ def test_one_decoy_bounds_known_yields(as_printed):
     assert (bounded.single_lower < other.single_lower) == as_printed
 
 
+class OnlyVacuum(Observed):
+    """Labels without fluctuation; the errors of vacuum detections are the only statistics left."""
+
+    def __init__(self, eps: float) -> None:
+        self.eps = eps
+
+    def log_eps(self, name: str) -> float:
+        return -math.log(self.eps)
+
+
+@pytest.mark.parametrize("as_printed", [True, False])
+@pytest.mark.parametrize("eps", [0.1, 0.01])
+def test_simulated_failures_of_the_vacuum_bound(eps, as_printed):
+    """All detections are vacuum ones, half of them wrong at random: single photons beyond rounding are a failure."""
+    levels, vacuum = choose_levels((0.5, 0.1), (0.7, 0.3)), 4_000_000
+    share = label_given_photons((0.5, 0.1), (0.7, 0.3))[0]
+    n = np.rint(vacuum * share).astype(np.int64)
+    rng = np.random.default_rng(2)
+    found = 0
+    for wrong in rng.binomial(vacuum, 0.5, size=BLOCKS):
+        m = np.rint(wrong * share).astype(np.int64)
+        photons = photons_one_decoy(levels, "Z", n, m, OnlyVacuum(eps), as_printed=as_printed)
+        found += photons.single_lower > 20
+    assert stats.binom.sf(found - 1, BLOCKS, eps) > 1e-6
+    assert found > 0
+
+
 def test_errors_are_capped_by_the_errors_seen():
     """Trap: with few errors the scaled difference exceeds everything that went wrong."""
     m = np.array([3, 2, 0], dtype=np.int64)
