@@ -81,6 +81,7 @@ def test_exchanged_bases():
     matrix = np.zeros((3, 4, 4), dtype=np.int64)
     matrix[0, 0, 3] = 7  # prepared 0 in Z, detected 1 in X
     sent = np.arange(12, dtype=np.int64).reshape(3, 2, 2)
+    turned = base(matrix=matrix, sent=sent).swapped()
     assert turned.n.tolist() == [[60, 6, 1], [600, 60, 6]]
     assert turned.m.tolist() == [[1, 1, 0], [6, 2, 3]]
     assert turned.matrix[0, 2, 1] == 7
