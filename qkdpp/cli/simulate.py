@@ -10,6 +10,7 @@ import typer
 
 def command(
     scenario: Annotated[str | None, typer.Argument(help="A shipped scenario (--list) or a TOML file.")] = None,
+    *,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="New folder for the run.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same files.", min=0)] = 1,
     scale: Annotated[float | None, typer.Option(help="Times the scenario's duration.", min=1e-9)] = None,
@@ -20,8 +21,9 @@ def command(
 ) -> None:
     """Simulate a link: source, loss, detectors, taggers, clocks.
 
-    Shipped scenarios: backbone-625mhz, example, fibre-no-sync, metro-40mhz, pair-lab, satellite-pass. Writes recordings,
-    Alice's record, run.toml (for qkdpp distill), scenario.toml and truth.json into a new folder.
+    Shipped scenarios: backbone-625mhz, example, fibre-no-sync, metro-40mhz, pair-lab, satellite-pass.
+
+    Writes recordings, Alice's record, run.toml (for qkdpp distill), scenario.toml and truth.json into a new folder.
     """
     from qkdpp.cli.console import Progress
     from qkdpp.core.errors import InputError

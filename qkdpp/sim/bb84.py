@@ -93,18 +93,17 @@ class Bb84Run:
         """A pulse number below which no later tag can lie, less one for the neighbour."""
         detectors = np.arange(self.chain.n, dtype=np.uint8)
         soonest = np.full(self.chain.n, until_fs - self.chain.margin_fs, dtype=np.int64)
-        return int(self.link.nearest_slot(soonest, detectors).min()) - 1
+        return int(self.link.nearest(soonest, detectors)[0].min()) - 1
 
     def _clicks(self, done: Events) -> Clicks:
         """Detector tags with their pulse numbers."""
         mine = done.take(done.code != SYNC)
         active = self.plan.bob.receiver.kind == "active"
         detector = (mine.code & 1).astype(np.uint8) if active else mine.code
-        slot = self.link.nearest_slot(mine.time_fs, detector)
+        slot, residual = self.link.nearest(mine.time_fs, detector)
         since = np.diff(mine.time_fs, prepend=np.int64(self.last_click_fs))
         if len(mine):
             self.last_click_fs = int(mine.time_fs[-1])
-        residual = self.link.residual_fs(mine.time_fs, detector, slot)
         return Clicks(slot=slot, residual_fs=residual, code=mine.code, since_fs=since)
 
     def totals(self) -> NDArray[np.int64]:

@@ -46,7 +46,8 @@ def _in_pulse_gate(plan: scenario.Scenario) -> float:
     source, receiver = plan.source, plan.bob.receiver
     assert source is not None
     if receiver.gate_rate_hz:
-        return 1e18 / source.pulse_period_as / receiver.gate_rate_hz
+        inside = min(1.0, plan.timing.gate_ps / receiver.gate_width_ps)
+        return inside * 1e18 / source.pulse_period_as / receiver.gate_rate_hz
     return min(1.0, plan.timing.gate_ps * 1e6 / source.pulse_period_as)
 
 

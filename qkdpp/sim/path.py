@@ -110,9 +110,9 @@ class PassPath:
         return emission_fs + self._delay_fs(emission_fs)
 
     def emission_fs(self, arrival_fs: Femtoseconds) -> Femtoseconds:
-        """See :class:`Path`: the delay changes by less than 3e-5 of the time, so four rounds reach 1 fs."""
+        """See :class:`Path`: the delay changes by less than 3e-5 of the time, so three rounds reach 1 fs."""
         emission = arrival_fs
-        for _ in range(4):
+        for _ in range(3):
             emission = arrival_fs - self._delay_fs(emission)
         return emission
 

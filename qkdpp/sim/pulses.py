@@ -65,7 +65,8 @@ class PulseLink:
         self.state_seed, self.basis_seed = state_seed, basis_seed
         self.intensities = np.array(header.intensities)
         self.efficiency = np.array(self.receiver.efficiency) * channel.transmittance(self.receiver.loss_db)
-        self.delay_fs = np.rint(np.array(self.receiver.delays_ps or [0.0] * self.receiver.n_detectors) * 1e3)
+        delays_ps = self.receiver.delays_ps or [0.0] * self.receiver.n_detectors
+        self.delay_fs = np.rint(np.array(delays_ps) * 1e3).astype(np.int64)
         self.n_candidates = 0
 
     # --- pulse numbers and times ------------------------------------------------------------------------------------
@@ -75,15 +76,14 @@ class PulseLink:
         whole, part = divmod(self.header.pulse_period_as, 1000)
         return np.asarray(slots * whole + slots * part // 1000)
 
-    def nearest_slot(self, time_fs: Femtoseconds, detector: NDArray[np.uint8]) -> Slots:
-        """Pulse numbers (possibly outside the run) nearest to clicks, the detectors' delays taken off."""
-        emission = self.path.emission_fs(time_fs - self.delay_fs[detector].astype(np.int64))
-        return np.asarray(np.rint(emission * (1000.0 / self.header.pulse_period_as)).astype(np.int64))
+    def nearest(self, time_fs: Femtoseconds, detector: NDArray[np.uint8]) -> tuple[Slots, NDArray[np.int64]]:
+        """Pulse numbers (possibly outside the run) nearest to clicks, and how far the clicks lie from their centres.
 
-    def residual_fs(self, time_fs: Femtoseconds, detector: NDArray[np.uint8], slots: Slots) -> NDArray[np.int64]:
-        """How far clicks lie from the centre of the given slots."""
-        emission = self.path.emission_fs(time_fs - self.delay_fs[detector].astype(np.int64))
-        return emission - self.emission_fs(slots)
+        The detectors' delays are taken off; distances are in fs.
+        """
+        emission = self.path.emission_fs(time_fs - self.delay_fs[detector])
+        slots = np.rint(emission * (1000.0 / self.header.pulse_period_as)).astype(np.int64)
+        return slots, emission - self.emission_fs(slots)
 
     def slices(self) -> Iterator[tuple[int, int]]:
         """Runs of pulse numbers with about :data:`SLICE_CANDIDATES` candidates each."""
@@ -108,7 +108,7 @@ class PulseLink:
 
     def label(self, time_fs: Femtoseconds, detector: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Codes of clicks of an active receiver: the basis set at that time, and the detector's bit."""
-        return (self.bob_basis(self.nearest_slot(time_fs, detector)) << 1 | detector).astype(np.uint8)
+        return (self.bob_basis(self.nearest(time_fs, detector)[0]) << 1 | detector).astype(np.uint8)
 
     # --- light ------------------------------------------------------------------------------------------------------
 
