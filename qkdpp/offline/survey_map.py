@@ -77,7 +77,7 @@ def propose(found: Delays, peaks: Sequence[Peak], parties: tuple[set[int], set[i
 
 
 def split(peaks: Sequence[Peak]) -> tuple[set[int], set[int]]:
-    """The division of the channels into two parties with the most coincidences across; the lowest channel is Alice's."""
+    """The division of the channels into two parties with most coincidences across; the lowest channel is Alice's."""
     channels = sorted({c for p in peaks for c in (p.first, p.second)})
     if len(channels) < 2:
         return set(channels), set()
@@ -95,8 +95,8 @@ def split(peaks: Sequence[Peak]) -> tuple[set[int], set[int]]:
 def _fit(across: Sequence[Peak], n_channels: int) -> tuple[NDArray[np.float64], list[Peak]]:
     """One delay per channel from the delays of the pairs, and the pairs that agree with it.
 
-    The sharpest peaks that connect all channels give a first answer; the pairs within a peak width of it are then fitted
-    by least squares. An echo that outshines its main peak is left out this way.
+    The sharpest peaks that connect all channels give a first answer; the pairs within a peak width of it are then
+    fitted by least squares. An echo that outshines its main peak is left out this way.
     """
     delay = _along_tree(across, n_channels)
     used = [p for p in across if abs(delay[p.second] - delay[p.first] - p.delay) <= max(2 * p.width, 2.0)]

@@ -77,6 +77,7 @@ def delays(ticks: NDArray[np.int64], channel: NDArray[np.integer], n_channels: i
         near = np.flatnonzero(later <= window)
         if not near.size:
             break
+        near = near[index[near] != index[near + lag]]
         a, b, delay = index[near], index[near + lag], later[near]
         swap = a > b
         first, second = np.where(swap, b, a), np.where(swap, a, b)
@@ -119,6 +120,8 @@ def _peak(found: Delays, i: int, j: int, widest: int) -> Peak | None:
     if significance < MIN_SIGNIFICANCE or net < MIN_COINCIDENCES:
         return None
     centre, fwhm = _shape(row - level, start, width)
+    if fwhm > widest:
+        return None
     return Peak(
         first=i,
         second=j,
