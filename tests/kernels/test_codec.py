@@ -1,6 +1,9 @@
 """Codec of announcements: a slow reader of the format page, the entropy of the gaps, hostile input."""
 
+from collections.abc import Callable
 from math import log2
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,53 +19,15 @@ def entropy(p: float) -> float:
     return -p * log2(p) - (1 - p) * log2(1 - p)
 
 
-def slow_gaps(data: bytes, n: int) -> list[int]:
-    """The reference reader of docs/formats/wire.md: bit by bit, no arrays."""
-    if n == 0:
-        return []
-    k, n_escaped, plane_bytes = data[0], int.from_bytes(data[1:5], "little"), (n + 7) // 8
-    planes = len(data) - k * plane_bytes
-    escapes = planes - 8 * n_escaped
-    gaps, run = [], 0
-    for bit in [(byte >> i) & 1 for byte in data[5:escapes] for i in range(8)]:
-        if bit:
-            if run == 48:
-                run, escapes = int.from_bytes(data[escapes : escapes + 8], "little"), escapes + 8
-            gaps.append(run << k)
-            run = 0
-        else:
-            run += 1
-    for i in range(k):
-        plane = data[planes + i * plane_bytes :]
-        gaps = [gap | ((plane[j >> 3] >> (j & 7)) & 1) << i for j, gap in enumerate(gaps)]
-    return gaps
+def reader_of_the_format_page() -> dict[str, Callable[[bytes, int], list[int]]]:
+    """The slow reader printed in docs/formats/wire.md."""
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    return names
 
 
-def slow_positions(gaps: list[int]) -> list[int]:
-    positions, last = [], -1
-    for gap in gaps:
-        last += gap + 1
-        positions.append(last)
-    return positions
-
-
-def slow_slots(data: bytes, n: int) -> list[int]:
-    if n == 0:
-        return []
-    if data[0] == 1:
-        return slow_positions(slow_gaps(data[1:], n))
-    first, span = int.from_bytes(data[1:9], "little"), int.from_bytes(data[9:17], "little")
-    absent = set(slow_positions(slow_gaps(data[17:], span - n)))
-    return [first + slot for slot in range(span) if slot not in absent]
-
-
-def slow_bits(data: bytes, n: int) -> list[int]:
-    if data[0] == 0:
-        return [(data[1 + (i >> 3)] >> (i & 7)) & 1 for i in range(n)]
-    marked = set(slow_positions(slow_gaps(data[5:], int.from_bytes(data[1:5], "little"))))
-    return [int((i in marked) == (data[0] == 1)) for i in range(n)]
-
-
+SLOW = reader_of_the_format_page()
 slot_sets = st.lists(st.integers(0, 400), unique=True, max_size=200).map(sorted)
 wide_slots = st.lists(st.integers(0, LIMIT), unique=True, min_size=1, max_size=30).map(sorted)
 shifted_slots = st.tuples(slot_sets, st.integers(0, 1 << 61)).map(lambda pair: [slot + pair[1] for slot in pair[0]])
@@ -75,7 +40,7 @@ def test_slots_round_trip_and_slow_reader(slots: list[int]) -> None:
     decoded = decode_slots(data, len(slots), max(slots, default=0))
     assert decoded.dtype == np.int64
     assert decoded.tolist() == slots
-    assert slow_slots(data, len(slots)) == slots
+    assert SLOW["read_slots"](data, len(slots)) == slots
 
 
 @given(st.lists(st.integers(0, 1), max_size=300), st.sampled_from([1, 7, 30]))
@@ -85,7 +50,7 @@ def test_flags_round_trip_and_slow_reader(flags: list[int], repeat: int) -> None
     decoded = decode_bits(data, len(flags))
     assert decoded.dtype == np.uint8
     assert decoded.tolist() == flags
-    assert slow_bits(data, len(flags)) == flags
+    assert SLOW["read_bits"](data, len(flags)) == flags
     assert len(data) <= (len(flags) + 7) // 8 + 1
 
 

@@ -1,6 +1,7 @@
 """Polynomial hash against galois, against OpenSSL's GHASH, and its algebra."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,9 +73,16 @@ def test_openssl_ghash(n: int) -> None:
     assert hasher.state.value.to_bytes(16, "little").translate(REVERSED) == ghash
 
 
-def test_golden_example_of_the_note() -> None:
-    """The example of docs/notes/authentication.md."""
+def test_golden_example_and_code_of_the_note() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "notes" / "authentication.md").read_text()
     assert poly_hash(bytes(range(16)), b"qkdpp").hex() == GOLDEN
+    assert f"`{GOLDEN}`" in page
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    for n in AWKWARD:
+        assert poly_hash(stream("key", 16), stream("note", n)) == names["poly_hash"](
+            stream("key", 16), stream("note", n)
+        )
 
 
 @relaxed

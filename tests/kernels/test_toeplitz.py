@@ -1,5 +1,8 @@
 """Toeplitz hash: the definition, an independent product of polynomials, linear checks, faults."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -61,6 +64,15 @@ def test_definition_at_awkward_lengths(n: int) -> None:
         result = hashed(key, seed, out)
         assert result.to_array().tolist() == by_definition(key, seed, out)
         assert result.equals(Bits.from_array(result.to_array())), "padding is zero"
+
+
+def test_definition_printed_in_the_note() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "notes" / "toeplitz.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    key, seed = random_bits(90), random_bits(90 + 39)
+    printed = names["by_definition"](key.to_array().tolist(), seed.to_array().tolist(), 40)
+    assert hashed(key, seed, 40).to_array().tolist() == printed
 
 
 def test_exhaustive_small_world() -> None:
