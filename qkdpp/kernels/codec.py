@@ -28,7 +28,7 @@ MAX_PARAMETER = 32
 """Largest k: together with ``MAX_COUNT`` it keeps every sum inside int64."""
 MAX_SLOT = (1 << 62) - 1
 ESCAPE = 48
-"""A quotient of this size or more is written as an integer; with the best k, its share of geometric gaps is below 1e-9."""
+"""A quotient of this size or more is written as an integer: fewer than one in 1e9 geometric gaps with the best k."""
 
 
 class _Form(IntEnum):
