@@ -114,7 +114,7 @@ def pulsed_params(run: RunFile, tick_as: int) -> PulsedParams:
         sync_period_pulses=timing.sync_period_pulses,
         string=None if parameters.sync_string is None else parameters.sync_string.build(),
         offset_hint_s=timing.offset_hint_s,
-        offset_range_s=timing.offset_range_s,
+        offset_range_s=timing.search_range_s,
         double_clicks=timing.double_click,
     )
 

@@ -25,7 +25,7 @@ from qkdpp.protocols.block import BlockLog
 from qkdpp.sifting.bb84 import Sifted
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing.detect import Detections
-from qkdpp.timing.pairs import Matched
+from qkdpp.timing.pair_values import Coincidences, Matched
 from qkdpp.timing.pulsed import Recovered
 
 Fields: TypeAlias = dict[str, Any]
@@ -60,7 +60,7 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
     if run.parameters.protocol == "bb84":
         fields |= _bb84(run, inputs, outcome)
     else:
-        fields |= _bbm92(run, outcome)
+        fields |= _bbm92(run, inputs, outcome)
     fields |= _accounts(run, outcome, fields)
     return {name: balance.plain(value) for name, value in fields.items()}
 
@@ -176,33 +176,63 @@ def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int) -> Fields:
     return {"n_z": n[0], "qber_z": _ratio(m[0], n[0]), "n_x": n[1], "qber_x": _ratio(m[1], n[1])}
 
 
-def _bbm92(run: RunFile, outcome: Outcome) -> Fields:
-    log = outcome.bob_log
-    matched, sifted = log.facts.get("matched"), log.facts.get("sifted")
-    theirs = outcome.alice_log.facts.get("sifted")
+def _bbm92(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
+    matched, theirs = (log.facts.get("matched") for log in (outcome.bob_log, outcome.alice_log))
     fields: Fields = {"clock": None, "delays_ps": None, "detections": 0, "plots": {}}
-    if not isinstance(matched, Matched):
+    if not isinstance(matched, Matched) or not isinstance(theirs, Matched) or inputs.alice is None:
         return fields
-    fields["clock"] = matched.report
-    fields["detections"] = int(matched.detector.size)
-    fields["counters"] = matched.counters
-    fields["delays_ps"] = matched.delays_ps
-    fields["plots"]["pairs"] = matched.histograms(run.parameters.timing.gate_ps)
-    if isinstance(sifted, SiftedPairs) and isinstance(theirs, SiftedPairs):
-        fields |= _bbm92_sifted(run, outcome, sifted, theirs, matched)
+    fields["clock"] = matched.clock
+    fields["detections"] = len(matched)
+    fields["counters"] = {"alice": theirs.counters, "bob": matched.counters}
+    fields["delays_ps"] = {
+        "alice": _pair_delays(theirs, inputs.alice.tags.tick_as),
+        "bob": _pair_delays(matched, inputs.bob.tags.tick_as),
+    }
+    if matched.coincidences is not None:
+        fields["coincidences"] = {
+            name: getattr(matched.coincidences, name)
+            for name in ("accidentals", "calibration_pairs", "delay_residual_ps", "spread_ps")
+        }
+        fields["plots"]["pairs"] = _pair_plots(matched.coincidences, run.parameters.timing.gate_ps)
+    bob, alice = (log.facts.get("sifted") for log in (outcome.bob_log, outcome.alice_log))
+    if isinstance(bob, SiftedPairs) and isinstance(alice, SiftedPairs):
+        fields |= _bbm92_sifted(run, outcome, bob, alice, matched)
+        fields["plots"]["series"] = _pair_series(bob, alice, matched)
     return fields
+
+
+def _pair_plots(found: Coincidences, gate_ps: float) -> Fields:
+    return {
+        "edge_ps": found.pair_histograms.edges_ps,
+        "counts": found.pair_histograms.counts,
+        "coincidence": {"edge_ps": found.edges_ps, "counts": found.counts},
+        "window_ps": gate_ps,
+    }
+
+
+def _announcement(outcome: Outcome) -> int:
+    """Bits on the wire that announce slots, matches and bases."""
+    names = {"AnnouncedSlots", "MatchedSlots", "PairBases"}
+    return 8 * sum(len(record.body) for record in outcome.alice_endpoint.transcript if record.name in names)
+
+
+def _pair_delays(matched: Matched, tick_as: int) -> Fields:
+    return {name: matched.delays_ticks[code] * tick_as / AS_PER_PS for name, code in DETECTORS.items()}
+
+
+def _pair_series(bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fields | None:
+    index = np.concatenate([bob.key_index, bob.test_index])
+    wrong = np.concatenate([(alice.key ^ bob.key).to_array().astype(bool), bob.test_wrong])
+    return rates(matched.time_s, matched.time_s[index], wrong)
 
 
 def _bbm92_sifted(run: RunFile, outcome: Outcome, bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fields:
     matrix = bob.disclosed + _key_cells(alice.key, bob.key)
-    wrong = (alice.key ^ bob.key).to_array().astype(bool)
-    index = np.concatenate([bob.key_index, bob.test_index])
-    series = rates(matched.time_s, matched.time_s[index], np.concatenate([wrong, bob.test_wrong]))
     n, m = _rates(matrix)
     evidence = Evidence(
         matrix=matrix,
         bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
-        detections=int(matched.detector.size),
+        detections=len(matched),
         double_clicks=matched.counters.double_same_basis,
         cross_basis_clicks=matched.counters.double_cross_basis,
     )
@@ -211,9 +241,8 @@ def _bbm92_sifted(run: RunFile, outcome: Outcome, bob: SiftedPairs, alice: Sifte
         "key_basis_bits": len(bob.key),
         "qber": {**_qber(n, m), "by_intensity": []},
         "matrix": matrix,
-        "announcement_bits_per_detection": matched.announcement_bits_per_detection,
+        "announcement_bits_per_detection": _announcement(outcome) / max(len(matched), 1),
         "claim": _claim(run, outcome, evidence),
-        "plots": {"pairs": matched.histograms(run.parameters.timing.gate_ps), "series": series},
     }
 
 

@@ -21,17 +21,18 @@ from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, h
 from qkdpp.protocols.parameters import Parameters
 from qkdpp.sifting import bbm92 as sifting
 from qkdpp.sifting.bbm92 import SiftedPairs
-from qkdpp.timing.pairs import Matched, PairParams
 from qkdpp.timing import pairs as timing
+from qkdpp.timing.pair_values import PairParams
 
 
-def pair_params(parameters: Parameters) -> PairParams:
+def pair_params(parameters: Parameters, detectors: Mapping[int, int]) -> PairParams:
     """The timing section in the words of ``qkdpp.timing``."""
     section = parameters.timing
     return PairParams(
+        detector_of_channel=detectors,
         offset_hint_s=section.offset_hint_s,
-        offset_range_s=section.offset_range_s,
-        window_ps=section.gate_ps,
+        offset_range_s=section.search_range_s,
+        gate_ps=section.gate_ps,
     )
 
 
@@ -50,7 +51,7 @@ def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[
     log.start()
     yield from hello(party)
     coincidences = timing.alice if party.role == "alice" else timing.bob
-    matched: Matched = yield from coincidences(tags, detectors, pair_params(party.parameters), party.entropy)
+    matched = yield from coincidences(tags, pair_params(party.parameters, detectors), party.entropy)
     log.facts["matched"] = matched
     log.mark("gated", int(matched.detector.size))
     sift = sifting.alice if party.role == "alice" else sifting.bob

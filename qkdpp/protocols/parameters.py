@@ -70,21 +70,28 @@ class SyncStringSection(_Section, frozen=True, kw_only=True):
 
 
 class Timing(_Section, frozen=True, kw_only=True):
-    """Clock recovery and gating."""
+    """Clock recovery and gating; without ``offset_range_s`` it is 1 s for pairs, 10 ms for pulsed links."""
 
     method: Literal["sync", "string", "pairs"] = "pairs"
     sync_period_pulses: int = 0
     offset_hint_s: float = 0.0
-    offset_range_s: float = 0.01
+    offset_range_s: float | None = None
     gate_ps: float = 1000.0
     dead_time_ns: float = 0.0
     double_click: Literal["random", "first"] = "random"
+
+    @property
+    def search_range_s(self) -> float:
+        """How far the offset hint may be wrong, either way."""
+        if self.offset_range_s is not None:
+            return self.offset_range_s
+        return 1.0 if self.method == "pairs" else 0.01
 
     def check(self) -> None:
         """Raises ConfigError on values that cannot work."""
         if self.gate_ps <= 0:
             raise ConfigError("timing.gate_ps must be positive")
-        if self.dead_time_ns < 0 or self.offset_range_s <= 0:
+        if self.dead_time_ns < 0 or self.search_range_s <= 0:
             raise ConfigError("timing.dead_time_ns must not be negative, timing.offset_range_s must be positive")
         if self.method == "sync" and self.sync_period_pulses <= 0:
             raise ConfigError('timing.method = "sync" needs timing.sync_period_pulses (pulses between sync tags)')
