@@ -20,8 +20,9 @@ VERBS: dict[str, str] = {
     "simulate": "qkdpp.cli.simulate",
     "distill": "qkdpp.cli.distill",
     "reconcile": "qkdpp.cli.reconcile",
+    "keys": "qkdpp.cli.keys",
 }
-"""Each module defines ``command``, a typer-annotated function named after its verb."""
+"""Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""
 
 EXIT_FAULT, EXIT_INPUT, EXIT_NO_KEY = 1, 2, 3
 
@@ -50,7 +51,11 @@ def build() -> typer.Typer:
         pass
 
     for verb, module in VERBS.items():
-        app.command(verb)(importlib.import_module(module).command)
+        command = importlib.import_module(module).command
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=verb)
+        else:
+            app.command(verb)(command)
     return app
 
 

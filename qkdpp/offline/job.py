@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import time  # noqa: TID251 - the job is no stage: it names folders and measures
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from qkdpp.core.errors import InputError
+from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.keyfile import write_key
+from qkdpp.link.pool import FilePool, Pool
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline.distill import ClockCache, distill, with_gate
 from qkdpp.offline.drive import Outcome
@@ -42,11 +44,25 @@ def execute(
     """Distils and writes keys, report and transcript into a new folder; InputError if it exists."""
     folder = _new_folder(run, output)
     progress("distilling")
-    outcome = distill(run, inputs, now=now)
+    with _pools(run) as pools:
+        outcome = distill(run, inputs, now=now, pools=pools)
     fields = report(run, inputs, outcome, from_s=span[0], to_s=span[1])
     progress("writing the report")
     _write(folder, outcome, fields)
     return Result(report=fields, folder=folder)
+
+
+@contextmanager
+def _pools(run: RunFile) -> Iterator[tuple[Pool, Pool] | None]:
+    """The parties' authentication pools if both are named, None if neither is."""
+    names = (run.alice.pool, run.bob.pool)
+    if names == (None, None):
+        yield None
+        return
+    if names[0] is None or names[1] is None:
+        raise ConfigError(f"{run.path}: name alice.pool and bob.pool, or neither")
+    with FilePool(run.folder / names[0], "alice") as alice, FilePool(run.folder / names[1], "bob") as bob:
+        yield alice, bob
 
 
 def _new_folder(run: RunFile, output: Path | None) -> Path:
