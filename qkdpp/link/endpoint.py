@@ -111,7 +111,7 @@ class Endpoint(Generic[R]):
     def lost(self) -> None:
         """The channel closed before the end."""
         if not self.finished:
-            self._end(Aborted(reason=AbortReason.LINK_LOST, evidence={"waiting_for": repr(self._waiting)}))
+            self._end(Aborted(reason=AbortReason.LINK_LOST, evidence={"waiting_for": _described(self._waiting)}))
 
     def _flush(self) -> list[bytes]:
         outgoing, self._outgoing = self._outgoing, []
@@ -146,7 +146,7 @@ class Endpoint(Generic[R]):
             self._auth.unseal(waiting.gate, frame.body, frame.ack)
             self._note(self._peer, frame.kind, waiting.gate, data)
         else:
-            raise RemoteProtocolError(f"waiting for {waiting}, got a {frame.kind.name.lower()} frame")
+            raise RemoteProtocolError(f"waiting for {_described(waiting)}, got a {frame.kind.name.lower()} frame")
         return message
 
     def _check_order(self, frame: Frame) -> None:
@@ -202,6 +202,12 @@ class Endpoint(Generic[R]):
         self._stage.close()
         self._waiting = None
         self._results.append(aborted)
+
+
+def _described(waiting: Receive | Unseal | None) -> str:
+    if waiting is None:
+        return "nothing"
+    return waiting.expected.__name__ if isinstance(waiting, Receive) else f"the tag of gate {waiting.gate!r}"
 
 
 class _PeerAborted(Abort):

@@ -146,7 +146,7 @@ def test_a_lost_link() -> None:
     alice.start()
     bob.start()
     alice.lost()
-    assert reason(alice) is AbortReason.LINK_LOST
+    assert alice.result == Aborted(reason=AbortReason.LINK_LOST, evidence={"waiting_for": "Answer"})
     assert alice.receive(b"anything") == []
     bob.lost()
     bob.lost()
