@@ -4,7 +4,7 @@ A proof holds for devices that meet its assumptions. Some can only be declared
 (phase randomisation), some leave traces in the counts (unequal detectors).
 Every precondition is listed with what was found; one that fails lowers the
 claim to ``estimate`` or ``none``. Thresholds: table in ``docs/security.md``.
-The checks use disclosed detections only, so a report may show their values.
+The checks need disclosed detections only; the keyed ones may be added by who holds both keys.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Evidence:
     """What the block itself shows; public numbers only.
 
     Attributes:
-        matrix: int64[4, 4], disclosed detections by Alice's state (BBM92: detector) and Bob's detector, codes
+        matrix: int64[4, 4], detections (at least the disclosed ones) by Alice's state (BBM92: detector) and Bob's detector, codes
             ``basis << 1 | bit``; intensities added up.
         bases: int64[2, 2], all announced detections by Alice's and Bob's basis, keyed ones included.
         sent: int64[K, 2, 2], pulses sent by intensity, basis and bit; None for BBM92.
