@@ -72,8 +72,8 @@ class Evidence:
     """What the block itself shows; public numbers only.
 
     Attributes:
-        matrix: int64[4, 4], detections (at least the disclosed ones) by Alice's state (BBM92: detector) and Bob's detector, codes
-            ``basis << 1 | bit``; intensities added up.
+        matrix: int64[4, 4], detections (at least the disclosed ones) by Alice's state (BBM92: detector) and Bob's
+            detector, codes ``basis << 1 | bit``; intensities added up.
         bases: int64[2, 2], all announced detections by Alice's and Bob's basis, keyed ones included.
         sent: int64[K, 2, 2], pulses sent by intensity, basis and bit; None for BBM92.
         detections: detections behind the next two numbers.

@@ -44,6 +44,7 @@ def limit_km(rate) -> float:
 
 
 def test_limit_of_142_km_with_all_decoys():
+    """The paper's 142 km; the decimals here and below are quoted from memory, hence the tolerance."""
     assert limit_km(all_decoys) == pytest.approx(142.05, abs=0.1)
 
 
