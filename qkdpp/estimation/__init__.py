@@ -5,6 +5,7 @@ verification, on all frames of the block (``docs/security.md``). Nothing here
 talks to the peer, sees a key bit or imports SciPy.
 """
 
+from qkdpp.estimation.asymptotic import Yields, asymptotic_rate, decoy_yields
 from qkdpp.estimation.bb84 import VacuumCredit, key_length_bb84
 from qkdpp.estimation.bbm92 import key_length_bbm92
 from qkdpp.estimation.both_bases import key_lengths_bb84_both, key_lengths_bbm92_both
@@ -23,9 +24,12 @@ __all__ = [
     "Precondition",
     "Security",
     "VacuumCredit",
+    "Yields",
     "accumulated",
     "assess",
+    "asymptotic_rate",
     "binary_entropy",
+    "decoy_yields",
     "key_length_bb84",
     "key_length_bbm92",
     "key_lengths_bb84_both",
