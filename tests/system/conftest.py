@@ -14,10 +14,10 @@ from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
 from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection, Source
 
-INTENSITIES = [0.5, 0.1, 0.0]
-P_INTENSITY = [0.7, 0.2, 0.1]
+INTENSITIES = [0.4, 0.1, 0.0]
+P_INTENSITY = [0.6, 0.3, 0.1]
 P_Z = 0.8
-ETA, ERROR, DARK = 0.1, 0.01, 1e-6
+ETA, ERROR, DARK = 0.3, 0.005, 1e-6
 
 
 class Record:
@@ -64,7 +64,7 @@ def parameters(method: str = "cascade") -> Parameters:
             phase_randomised=True,
             receiver="active",
         ),
-        security=SecuritySection(eps_sec=1e-6, eps_cor=1e-9),
+        security=SecuritySection(eps_sec=1e-4, eps_cor=1e-9),
         correction=Correction(method=method),
     )
 
@@ -85,7 +85,7 @@ def endpoints(block: SimpleNamespace, method: str = "cascade", pools=None) -> Si
 
 @pytest.fixture(scope="session")
 def block():
-    return make_block(600_000)
+    return make_block(1_500_000)
 
 
 @pytest.fixture(scope="session")
