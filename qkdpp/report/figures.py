@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MAX_BINS, MAX_BINS_SMALL, MAX_POINTS = 400, 100, 500
+CLEAR_PEAK = 5
+"""A peak is clear if its highest bin has this many times the median."""
 LOG_RATIO = 50
 """Counts are drawn on a log axis where the largest bin has this many times the median."""
 
@@ -101,13 +103,17 @@ def _count_scale(axes: Axes, counts: list[Floats]) -> None:
 
 def pair_delays(plot: Json) -> str | None:
     """Delay histograms of the sixteen detector pairs, rows Alice, columns Bob."""
-    panels = [
-        [_histogram(at(plot, "edge_ps"), at(plot, "counts", a, b), MAX_BINS_SMALL) for b in range(4)] for a in range(4)
-    ]
-    known = [h for row in panels for h in row if h is not None]
-    if not known:
+    edges = floats(at(plot, "edge_ps"))
+    counts = [[np.nan_to_num(floats(at(plot, "counts", a, b))) for b in range(4)] for a in range(4)]
+    whole = [c for row in counts for c in row if c.size == edges.size - 1 and c.size]
+    if not whole or not np.isfinite(edges).all():
         return None
-    scale, unit = _time_unit(known[0][0])
+    shown = region_of_peaks(whole)
+    panels = [
+        [(edges[shown.start : shown.stop + 1], c[shown]) if c.size == edges.size - 1 else None for c in row]
+        for row in counts
+    ]
+    scale, unit = _time_unit(edges[shown.start : shown.stop + 1])
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(4, 4, sharex=True, sharey=True)
@@ -123,9 +129,19 @@ def pair_delays(plot: Json) -> str | None:
     return svg.draw("pairs", (7.2, 5.6), draw, "Delay histograms of every pair of an Alice and a Bob detector")
 
 
+def region_of_peaks(counts: list[Floats]) -> slice:
+    """The bins around the peaks of equally long histograms: those of clear peaks and a margin; all if none is clear."""
+    clear = [int(np.argmax(c)) for c in counts if c.max() >= CLEAR_PEAK * max(float(np.median(c)), 1.0)]
+    if not clear:
+        return slice(0, counts[0].size)
+    margin = max(20, (max(clear) - min(clear)) // 4)
+    return slice(max(0, min(clear) - margin), min(counts[0].size, max(clear) + margin + 1))
+
+
 def _small_panel(axes: Axes, histogram: tuple[Floats, Floats], scale: float, unit: str) -> None:
     edges, counts = histogram
-    axes.stairs(counts, edges / scale, color=svg.SERIES[0], fill=True, linewidth=0)
+    fewer_edges, fewer = rebin(edges, counts, MAX_BINS_SMALL)
+    axes.stairs(fewer, fewer_edges / scale, color=svg.SERIES[0], fill=True, linewidth=0)
     if counts.max() > 0:
         best = int(np.argmax(counts))
         where = (edges[best] + edges[best + 1]) / 2 / scale

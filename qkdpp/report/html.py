@@ -16,6 +16,7 @@ from qkdpp.report import page_details as parts
 from qkdpp.report.markup import Markup, element, facts, figure, join, listing, section, table
 from qkdpp.report.words import (
     DETECTORS,
+    PARTIES,
     Json,
     Report,
     at,
@@ -121,12 +122,19 @@ def _failed(report: Report) -> Markup | None:
     items = [_precondition(item) for item in entries(at(report, "claim", "failed"))]
     if not items:
         return None
-    return element("div", element("p", "Why no composable claim is made:"), listing(items), kind="note")
+    return element(
+        "div",
+        element("p", "No composable claim, because these preconditions of the proof are not met:"),
+        listing(items),
+        kind="note",
+    )
 
 
 def _precondition(item: Json) -> Markup:
     value, threshold = at(item, "value"), at(item, "threshold")
-    numbers = [] if value is None else [f"found {number(value)}"]
+    numbers = ["not declared"] if at(item, "kind") == "declared" else []
+    if value is not None:
+        numbers.append(f"found {number(value)}")
     if threshold is not None:
         numbers.append(f"threshold {number(threshold)}")
     text = f": {at(item, 'explanation') or 'does not hold'}"
@@ -203,7 +211,8 @@ def _matrix(matrix: Json) -> Markup | None:
         total = sum(c for c in row if is_number(c))
         lines.append(element("tr", element("th", f"Alice {name}"), *(_heat(c, total, top) for c in row)))
     caption = "Detections by Alice's state and Bob's detector; the small figure is the share of the row."
-    return join([element("table", head, *lines, kind="heat"), element("p", caption, kind="muted")])
+    heat = element("div", element("table", head, *lines, kind="heat"), kind="scroll")
+    return join([heat, element("p", caption, kind="muted")])
 
 
 def _heat(count: Json, total: Json, top: Json) -> Markup:
@@ -235,6 +244,7 @@ def _timing(report: Report) -> Markup | None:
             ("significance of the peak", at(clock, "significance")),
             ("time locked", percent(at(clock, "locked_share"))),
         ]
+    rows += [(label(name), number(value)) for name, value in pairs(at(report, "coincidences"))]
     return section(
         "Timing",
         facts(rows),
@@ -252,7 +262,7 @@ def _timing(report: Report) -> Markup | None:
 
 def _delays(delays: Json) -> Markup | None:
     rows = []
-    for party in ("alice", "bob"):
+    for party in PARTIES:
         if found := at(delays, party):
             rows.append([party.capitalize(), *(number(at(found, name)) for name in DETECTORS)])
     return table(("delay (ps)", *DETECTORS), rows, numeric=range(1, 5))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from qkdpp.report.markup import Markup, details, element, facts, join, listing, section, table
 from qkdpp.report.words import (
+    PARTIES,
     RULES,
     Json,
     Report,
@@ -87,7 +88,10 @@ def disclosure(report: Report) -> Markup | None:
             "sent by Alice, by Bob",
             f"{number(report.get('leak_alice_bits'))}, {number(report.get('leak_bob_bits'))} bits",
         ),
-        ("efficiency f, all parities counted", f"{number(report.get('f_ec'))}, {number(report.get('f_total'))}"),
+        (
+            "efficiency f of the parities, of all that is charged",
+            f"{number(report.get('f_ec'))}, {number(report.get('f_total'))}",
+        ),
         ("verification", with_unit(report.get("verification_bits"), "bits")),
         ("authentication key used", _authentication(report)),
         ("recount from the transcript", _recount(at(report, "ledger_recount"))),
@@ -123,7 +127,7 @@ def _messages(report: Report) -> str:
 def health(report: Report) -> Markup | None:
     """Bias, autocorrelation and repetition of the raw keys."""
     rows, remarks = [], []
-    for party in ("alice", "bob"):
+    for party in PARTIES:
         found = at(report, "health", party)
         if found is None:
             continue
@@ -136,21 +140,40 @@ def health(report: Report) -> Markup | None:
 
 
 def stages(report: Report) -> Markup | None:
-    """Time, counts and losses of every stage, and what was read."""
+    """Time, counts and losses of every stage, what was read, and where the tags went."""
     rows = [
         [label(at(s, "name")), seconds(at(s, "seconds")), number(at(s, "count")), number(at(s, "lost"))]
         for s in entries(report.get("stages"))
     ]
+    lost = ("intervals", "seconds", "reported_by_instrument")
     read = [
-        [party.capitalize(), number(at(report, "tags_read", party)), number(at(report, "lost_tags", party))]
-        for party in ("alice", "bob")
-        if at(report, "tags_read", party) is not None
+        [party.capitalize(), *(number(v) for v in (tags, *(at(report, "lost_tags", party, name) for name in lost)))]
+        for party in PARTIES
+        if (tags := at(report, "tags_read", party)) is not None
     ]
+    warnings = [f"{p.capitalize()}'s recording: {w}" for p in PARTIES for w in entries(at(report, "reading", p))]
     return section(
         "Stages",
-        table(("recordings of", "tags read", "tags lost by the instrument"), read, (1, 2)),
+        table(("recordings of", "tags read", "gaps", "gaps (s)", "events the instrument lost"), read, range(1, 5)),
+        listing(warnings),
         table(("stage", "time", "out", "lost"), rows, (1, 2, 3)),
+        details("Where the tags went", _counters(report.get("counters"))),
     )
+
+
+def _counters(counters: Json) -> Markup | None:
+    """One column per party; in BB84 only Bob detects."""
+    columns = [p for p in PARTIES if at(counters, p) is not None]
+    by_party = [at(counters, p) for p in columns] or [counters]
+    names = [name for name, value in pairs(by_party[0]) if not isinstance(value, dict)]
+    rows = [[label(name), *(number(at(c, name)) for c in by_party)] for name in names]
+    channels = sorted({channel for c in by_party for channel, _ in pairs(at(c, "tags_by_channel"))})
+    rows += [
+        [f"on channel {channel}", *(number(at(c, "tags_by_channel", channel)) for c in by_party)]
+        for channel in channels
+    ]
+    head = ("tags", *(p.capitalize() for p in columns or ["bob"]))
+    return table(head, rows, range(1, len(head)))
 
 
 def versions(report: Report) -> Markup | None:

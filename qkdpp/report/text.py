@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from qkdpp.report.words import (
     DASH,
+    PARTIES,
     Report,
     at,
     claim_words,
@@ -92,9 +93,10 @@ def _qber(report: Report) -> str | None:
 
 def _tags(report: Report) -> str | None:
     parts = []
-    for party in ("alice", "bob"):
+    for party in PARTIES:
         if (read := at(report, "tags_read", party)) is not None:
-            parts.append(f"{party.capitalize()} {number(read)} (lost {number(at(report, 'lost_tags', party))})")
+            gaps = at(report, "lost_tags", party, "intervals")
+            parts.append(f"{party.capitalize()} {number(read)}" + (f" ({number(gaps)} gaps)" if gaps else ""))
     return ", ".join(parts) or None
 
 

@@ -17,6 +17,7 @@ Json: TypeAlias = Any
 """A value of a report: anything that JSON holds."""
 
 DASH = "–"
+PARTIES = ("alice", "bob")
 DETECTORS = ("Z0", "Z1", "X0", "X1")
 UNITS = ("ps", "ns", "us", "s", "hz", "ppm", "db", "bits", "bytes")
 """Suffixes of names that are shown as units."""

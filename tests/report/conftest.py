@@ -77,25 +77,31 @@ def _report() -> dict[str, Any]:
                     "kind": "declared",
                     "value": None,
                     "threshold": None,
-                    "explanation": "the source is not declared to be phase randomised",
+                    "explanation": "pulses carry independent random phases",
                 },
                 {
                     "name": "detector_balance",
-                    "kind": "measured",
+                    "kind": "checked",
                     "value": 0.27,
                     "threshold": 0.05,
-                    "explanation": "the two detectors of a basis count unequally",
+                    "explanation": "the two detectors of a basis count alike",
                 },
             ],
             "passed": [
-                {"name": "double_clicks", "kind": "measured", "value": 1e-4, "threshold": 1e-3, "explanation": "rare"}
+                {"name": "double_clicks", "kind": "checked", "value": 1e-4, "threshold": 1e-3, "explanation": "rare"}
             ],
         },
         "tags_read": {"alice": None, "bob": 10_000_000},
-        "lost_tags": {"alice": None, "bob": 17},
+        "lost_tags": {"alice": None, "bob": {"intervals": 17, "seconds": 0.02, "reported_by_instrument": 4000}},
+        "reading": {"alice": None, "bob": ["the last record was cut"]},
         "clock": _clock(),
         "delays_ps": {"alice": None, "bob": {"Z0": -12.5, "Z1": 3.0, "X0": 7.25, "X1": 2.0}},
         "detections": 8_200_000,
+        "counters": {"tags_by_channel": {"1": 4_000_000, "2": 6_000_000}, "detector_tags": 10_000_000, "matched": 8},
+        "key_basis_bits": 3_000_000,
+        "mismatched_basis": {"n": 360_000},
+        "sent": {"pulses": 625_000_000, "by_intensity_basis_bit": [[[1, 2], [3, 4]]]},
+        "not_held": 0,
         "sifted_bits": 3_100_000,
         "qber": {
             "total": 0.0053,
@@ -188,6 +194,13 @@ def bbm92() -> dict[str, Any]:
     """A run with pairs that made a key with a claim."""
     report = _report()
     report |= {"protocol": "bbm92", "plots": _plots(bbm92=True)}
+    report["counters"] = {"alice": {"tags_by_channel": {"0": 5, "3": 6}, "matched": 7}, "bob": report["counters"]}
+    report["coincidences"] = {
+        "accidentals": 84.0,
+        "calibration_pairs": 680.0,
+        "delay_residual_ps": 61.0,
+        "spread_ps": 233.0,
+    }
     report["claim"] = {"level": "composable", "failed": [], "passed": report["claim"]["passed"]}
     report["qber"] = {"total": 0.0436, "by_basis": {"Z": 0.0513, "X": 0.0109}, "by_intensity": []}
     report["matrix"] = [[3793, 195, 1103, 605], [202, 3542, 908, 725], [781, 1078, 1139, 9], [1311, 958, 11, 676]]
@@ -207,7 +220,7 @@ def aborted() -> dict[str, Any]:
         "run": {"name": "night", "from_s": 0.0, "to_s": 2.0, "duration_s": 2.0},
         "claim": {"level": "none", "failed": [], "passed": []},
         "tags_read": {"alice": 1000, "bob": 2000},
-        "lost_tags": {"alice": 0, "bob": 0},
+        "lost_tags": {"alice": {"intervals": 0, "seconds": 0.0}, "bob": {"intervals": 0, "seconds": 0.0}},
         "secret_bits": 0,
         "abort": {"reason": "no_lock", "evidence": {"significance": 3.1, "needed": 7.8, "offset_range_s": 0.01}},
         "versions": {"qkdpp": "0.1.0"},

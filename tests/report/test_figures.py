@@ -20,6 +20,17 @@ def test_rebinning_keeps_counts_of_whole_bins(n: int, limit: int) -> None:
         assert count == counts[inside].sum()
 
 
+def test_pair_panels_show_the_peaks() -> None:
+    rng = np.random.default_rng(1)
+    counts = [rng.poisson(4.0, 2000).astype(np.float64) for _ in range(5)]
+    counts[1][900], counts[3][1100] = 300.0, 200.0
+    shown = figures.region_of_peaks(counts)
+    assert shown.start < 900 - 20
+    assert 1100 + 20 < shown.stop
+    assert shown.stop - shown.start < 500
+    assert figures.region_of_peaks([counts[0], counts[2]]) == slice(0, 2000)
+
+
 def test_thinning_averages_what_is_known() -> None:
     x = np.arange(1000.0)
     y = x.copy()

@@ -116,7 +116,8 @@ def test_headline_of_a_key(bb84: dict[str, Any]) -> None:
         "2 preconditions failed",
     ):
         assert words in text
-    assert "the source is not declared to be phase randomised" in text
+    assert "phase randomised : pulses carry independent random phases (not declared)" in text
+    assert "count alike (found 0.27, threshold 0.05)" in text
     assert "throw-away pool" in text
 
 
@@ -163,6 +164,17 @@ def test_every_abort_is_told_in_words(reason: AbortReason, aborted: dict[str, An
 def test_zero_without_abort_is_no_key(bb84: dict[str, Any]) -> None:
     bb84["secret_bits"] = 0
     assert "No key: the secret length is zero" in Page(render(bb84)).text
+
+
+def test_what_reading_met(bb84: dict[str, Any], bbm92: dict[str, Any]) -> None:
+    text = Page(render(bb84)).text
+    assert "Bob's recording: the last record was cut" in text
+    assert "Bob 10,000,000 17 0.02 4,000" in text
+    assert "on channel 2 6,000,000" in text
+    text = Page(render(bbm92)).text
+    assert "tags Alice Bob" in text
+    assert "on channel 2 – 6,000,000" in text
+    assert "delay residual (ps) 61" in text
 
 
 def test_disagreeing_recount_is_shown(bb84: dict[str, Any]) -> None:
@@ -241,7 +253,7 @@ def test_matplotlib_is_imported_only_to_draw() -> None:
 def test_format_page_names_every_field(bb84: dict[str, Any], bbm92: dict[str, Any]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats" / "report.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
-    free = {"terms", "evidence", "versions"}
+    free = {"terms", "evidence", "versions", "counters"}
     for report in (bb84, bbm92):
         named = {p[-1] for p in leaves(report) if isinstance(p[-1], str) and not free & set(p[:-1])}
         assert named - documented == set()
