@@ -28,7 +28,7 @@ def command(
     from qkdpp.cli.console import Progress
     from qkdpp.core.errors import InputError
     from qkdpp.sim import run
-    from qkdpp.sim.scenario import load, shipped, source_text
+    from qkdpp.sim.scenario_file import load, shipped, source_text
 
     if list_:
         _print_list(shipped(), json_)

@@ -15,7 +15,7 @@ import numpy as np
 
 from qkdpp.core.errors import InputError
 from qkdpp.core.tags import TimeTags
-from qkdpp.sim import scenario
+from qkdpp.sim import scenario, scenario_file
 from qkdpp.sim.bb84 import Bb84Run
 from qkdpp.sim.model import expected_gains
 from qkdpp.sim.pairs import PairRun
@@ -53,7 +53,7 @@ def resized(
         plan = msgspec.structs.replace(plan, bob=_with_format(plan.bob, format_name))
         if plan.alice is not None:
             plan = msgspec.structs.replace(plan, alice=_with_format(plan.alice, format_name))
-    scenario.check(plan)
+    scenario_file.check(plan)
     return plan
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import TimeTags, concatenate
-from qkdpp.sim import scenario
+from qkdpp.sim import scenario, scenario_file
 from qkdpp.sim.bb84 import Bb84Run
 
 
@@ -52,7 +52,7 @@ def ideal(
         **top,
     }
     plan = msgspec.convert(document, scenario.Scenario, strict=False)
-    scenario.check(plan)
+    scenario_file.check(plan)
     return plan
 
 

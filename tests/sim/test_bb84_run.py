@@ -113,7 +113,7 @@ def test_an_active_receiver_never_clicks_in_two_bases_of_one_pulse(linked: Outco
     both = [s for s in range(16) if s & 3 and s >> 2]
     assert table[:, both].sum() == 0
     slots, code, _ = arrival_slots(linked)
-    first_basis = {}
+    first_basis: dict[int, int] = {}
     for slot, basis in zip(slots.tolist(), (code >> 1).tolist(), strict=True):
         assert first_basis.setdefault(slot, basis) == basis
 

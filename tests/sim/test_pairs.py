@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkdpp.core.tags import TimeTags, concatenate
-from qkdpp.sim import scenario
+from qkdpp.sim import scenario, scenario_file
 from qkdpp.sim.pairs import PairRun
 
 
@@ -24,7 +24,7 @@ def laboratory(**changes: Any) -> scenario.Scenario:
         "timing": {"method": "pairs", "gate_ps": 1000.0},
     }
     plan = msgspec.convert(document, scenario.Scenario, strict=False)
-    scenario.check(plan)
+    scenario_file.check(plan)
     return plan
 
 

@@ -14,7 +14,7 @@ import pytest
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.tags import TimeTags
 from qkdpp.offline import runfile
-from qkdpp.sim import run, scenario
+from qkdpp.sim import run, scenario_file
 from qkdpp.sim.path import PassPath, build
 from qkdpp.sources import open_recording, read_all
 from qkdpp.sources.prepared import read_prepared
@@ -30,7 +30,7 @@ def text(name: str) -> str:
 def make(
     name: str, out: Path, *, seed: int = 1, duration_s: float = SHORT_S, format_name: str | None = None
 ) -> run.Summary:
-    plan = run.resized(scenario.load(name), scale=None, duration_s=duration_s, format_name=format_name)
+    plan = run.resized(scenario_file.load(name), scale=None, duration_s=duration_s, format_name=format_name)
     return run.simulate(plan, scenario_text=text(name), seed=seed, out=out)
 
 
@@ -40,7 +40,7 @@ def recording(loaded: runfile.RunFile, party: Literal["alice", "bob"]) -> TimeTa
 
 
 def test_the_shipped_scenarios() -> None:
-    assert list(scenario.shipped()) == SHIPPED
+    assert list(scenario_file.shipped()) == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -57,7 +57,7 @@ def test_run_folders_are_complete_and_load(tmp_path: Path, name: str) -> None:
     assert summary.files == tuple(sorted(p.name for p in folder.iterdir()))
     assert {"run.toml", "scenario.toml", "truth.json"} <= set(summary.files)
     loaded = runfile.load(folder)
-    plan = scenario.load(name)
+    plan = scenario_file.load(name)
     assert loaded.parameters.protocol == plan.protocol
     tags = recording(loaded, "bob")
     assert len(tags) == summary.tags["bob"] > 0
@@ -72,7 +72,7 @@ def test_run_folders_are_complete_and_load(tmp_path: Path, name: str) -> None:
         assert loaded.parameters.sync_string.build() == record.sync_string
     else:
         assert len(recording(loaded, "alice")) == summary.tags["alice"]
-    assert scenario.parse((folder / "scenario.toml").read_text(), "copy") == plan
+    assert scenario_file.parse((folder / "scenario.toml").read_text(), "copy") == plan
 
 
 def test_same_seed_same_files(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_hint_is_the_arrival_of_pulse_zero(tmp_path: Path) -> None:
     truth = json.loads((tmp_path / "run" / "truth.json").read_text())
     timing = tomllib.loads((tmp_path / "run" / "run.toml").read_text())["timing"]
     assert timing["offset_hint_s"] == pytest.approx(truth["clock"]["bob_minus_alice_s"][0], abs=1e-9)
-    plan = scenario.load("example")
+    plan = scenario_file.load("example")
     assert truth["clock"]["bob_minus_alice_s"][0] == pytest.approx(plan.bob.clock.offset_s + 90 * 4.9e-6, abs=1e-8)
 
 
@@ -151,18 +151,18 @@ def test_failures_leave_no_folder(tmp_path: Path) -> None:
 def test_faulty_scenarios_are_refused_by_name(old: str, new: str, complaint: str) -> None:
     assert old in text("example")
     with pytest.raises(ConfigError, match=complaint) as caught:
-        scenario.parse(text("example").replace(old, new, 1), "my.toml")
+        scenario_file.parse(text("example").replace(old, new, 1), "my.toml")
     assert str(caught.value).startswith("my.toml: ")
 
 
 def test_unknown_scenarios_say_where_to_look() -> None:
     with pytest.raises(ConfigError, match="qkdpp simulate --list"):
-        scenario.load("nowhere")
+        scenario_file.load("nowhere")
 
 
 def test_the_pass_gives_the_published_sifted_key() -> None:
     """Chen et al. 2021: 58.1 Mbit of sifted key in the pass, at most 462 kbit/s."""
-    plan = scenario.load("satellite-pass")
+    plan = scenario_file.load("satellite-pass")
     source = plan.source
     assert source is not None
     way = build(plan.channel, plan.duration_s)
