@@ -36,7 +36,6 @@ class Found:
         message: the segment.
         coarse, calibration: what was found.
         line: the peer's slots against own time, in the middle of the segment.
-        middle_as: the peer's time there.
         scale: nanoseconds per own sub-tick and per slot; slices as long as its rate of coincidences asks for.
     """
 
@@ -44,29 +43,34 @@ class Found:
     coarse: Coarse
     calibration: Calibration
     line: Line
-    middle_as: int
     scale: Scale
 
-    def own_sub(self, peer_tick: int) -> int:
-        """Own time in sub-ticks at a tick of the peer."""
-        since_ns = (peer_tick * self.message.tick_as - self.middle_as) * 1e-9
-        return self.line.sub0 + round(since_ns * (1 + self.calibration.rate) / self.scale.ns_per_sub)
+    def own_time(self, peer_time: int) -> int:
+        """Own time at a time of the peer, both in sub-ticks from the first tag."""
+        since = (2 * peer_time - self.message.start - self.message.stop) / 2
+        ns = since * (self.message.tick_as / SUB * 1e-9) * (1 + self.calibration.rate)
+        return self.line.sub0 + round(ns / self.scale.ns_per_sub)
 
 
-def find_segment(message: CalibrationSegment, events: Events, tick_as: int, params: PairParams) -> Found | None:
-    """Looks for a segment in the own clicks; None if no peak stands out."""
+def find_segment(
+    message: CalibrationSegment, events: Events, *, tick_as: int, origin_tick: int, params: PairParams
+) -> Found | None:
+    """Looks for a segment in the own clicks; None if no peak stands out.
+
+    ``tick_as`` and ``origin_tick`` are the own tagger's tick and first tag.
+    """
     theirs = decode_segment(message)
-    since_first_as = (message.start_tick - message.first_tick) * message.tick_as
-    expected = (message.start_tick * message.tick_as + round(params.offset_hint_s * AS_PER_S)) // tick_as
-    ns = tick_as * 1e-9
-    length_ns = (message.stop_tick - message.start_tick) * message.tick_as * 1e-9
-    # the rate moves the segment against the hint, which is meant for the start of the recording
-    range_ns = params.offset_range_s * 1e9 + params.max_rate * since_first_as * 1e-9
+    ns, their_ns = tick_as / SUB * 1e-9, message.tick_as / SUB * 1e-9
+    apart_as = message.origin_tick * message.tick_as - origin_tick * tick_as + round(params.offset_hint_s * AS_PER_S)
+    expected = (apart_as * SUB + message.start * message.tick_as) // tick_as
+    length_ns = (message.stop - message.start) * their_ns
+    # the hint is meant for the start of the peer's recording; until the segment the rate moves it
+    range_ns = params.offset_range_s * 1e9 + params.max_rate * message.start * their_ns
     near = events.between(expected - math.ceil(range_ns / ns), expected + math.ceil((range_ns + 2 * length_ns) / ns))
     segment = Segment(
-        peer_ns=theirs.ticks.astype(np.float64) * (message.tick_as * 1e-9),
+        peer_ns=theirs.time.astype(np.float64) * their_ns,
         peer_detector=theirs.detector,
-        own_ns=(near.ticks - expected).astype(np.float64) * ns,
+        own_ns=(near.time - expected).astype(np.float64) * ns,
         own_detector=near.detector,
         length_ns=length_ns,
     ).without_echoes()
@@ -74,42 +78,41 @@ def find_segment(message: CalibrationSegment, events: Events, tick_as: int, para
     found = calibrate(segment, coarse, delay_range_ns=params.delay_range_ns) if coarse else None
     if coarse is None or found is None:
         return None
-    middle_as = message.start_tick * message.tick_as + (message.stop_tick - message.start_tick) * message.tick_as // 2
-    slot_as = message.slot_ticks * message.tick_as
-    slot0 = middle_as // slot_as
-    own_ns = found.offset_ns + length_ns / 2 * (1 + found.rate)
+    slot = message.slot_ticks * SUB
+    middle = (message.start + message.stop) // 2
+    slot_ns = slot * their_ns
+    own_ns = found.offset_ns + (middle - message.start) * their_ns * (1 + found.rate)
     line = Line(
-        sub0=expected * SUB + round(own_ns / ns * SUB),
-        slot0=slot0,
-        fraction=(2 * (middle_as - slot0 * slot_as) - slot_as) / (2 * slot_as),
-        slots_per_sub=tick_as / (SUB * slot_as * (1 + found.rate)),
+        sub0=expected + round(own_ns / ns),
+        slot0=middle // slot,
+        fraction=(middle % slot) / slot - 0.5,
+        slots_per_sub=ns / (slot_ns * (1 + found.rate)),
         phase_error_ns=found.spread_ns / math.sqrt(found.pairs),
         rate_error=found.rate_error,
     )
-    duration_s = (int(events.ticks[-1]) - int(events.ticks[0])) * tick_as / AS_PER_S
     scale = Scale(
-        ns_per_sub=ns / SUB,
-        ns_per_slot=slot_as * 1e-9,
-        spread_ns=max(found.spread_ns, slot_as * 1e-9 / 4),
-        slice_subs=slice_subs(found.pairs / (length_ns * 1e-9), duration_s, ns / SUB * 1e-9),
+        ns_per_sub=ns,
+        ns_per_slot=slot_ns,
+        spread_ns=max(found.spread_ns, slot_ns / 4),
+        slice_subs=slice_subs(
+            found.pairs / (length_ns * 1e-9), int(events.time[-1] - events.time[0]) * ns * 1e-9, ns * 1e-9
+        ),
     )
-    return Found(message=message, coarse=coarse, calibration=found, line=line, middle_as=middle_as, scale=scale)
+    return Found(message=message, coarse=coarse, calibration=found, line=line, scale=scale)
 
 
 def cut_public(events: Events, found: Found, public: list[CalibrationSegment]) -> Events:
     """Own clicks without those of the public segments, a margin included."""
     for message in public:
-        far_ns = abs(message.start_tick * message.tick_as - found.middle_as) * 1e-9
-        margin = (CUT_MARGIN_NS + 5 * found.calibration.rate_error * far_ns) / found.scale.ns_per_sub
-        start = found.own_sub(message.start_tick) - math.ceil(margin)
-        stop = found.own_sub(message.stop_tick) + math.ceil(margin)
-        events = events.without(start // SUB, -(-stop // SUB))
+        far_ns = abs(message.start - found.message.start) * (message.tick_as / SUB * 1e-9)
+        margin = math.ceil((CUT_MARGIN_NS + 5 * found.calibration.rate_error * far_ns) / found.scale.ns_per_sub)
+        events = events.without(found.own_time(message.start) - margin, found.own_time(message.stop) + margin)
     return events
 
 
 def track(found: Found, own: Ints, slots: Ints) -> Track:
     """Follows the clock through all own events (sub-ticks) against the announced slots."""
-    segment = (found.own_sub(found.message.start_tick), found.own_sub(found.message.stop_tick))
+    segment = (found.own_time(found.message.start), found.own_time(found.message.stop))
     return follow(found.line, segment, own, slots, found.scale)
 
 

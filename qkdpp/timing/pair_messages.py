@@ -41,15 +41,16 @@ class CalibrationRequest(Message, frozen=True, kw_only=True):
 class CalibrationSegment(Message, frozen=True, kw_only=True):
     """Alice: all her clicks of a segment, with detectors; both sides cut them out.
 
-    ``clicks`` encodes ``4 (tick - start_tick) + detector``. ``first_tick`` begins her recording.
+    Times are in sub-ticks (1/256 tick) from ``origin_tick``, her first tag; ``clicks`` encodes
+    ``4 (time - start) + detector``.
     """
 
     max_bytes: ClassVar[int] = 1 << 23
     tick_as: int
     slot_ticks: int
-    first_tick: int
-    start_tick: int
-    stop_tick: int
+    origin_tick: int
+    start: int
+    stop: int
     n: int
     clicks: bytes
 
@@ -74,35 +75,38 @@ class MatchedSlots(Message, frozen=True, kw_only=True):
     clock: ClockReport | None = None
 
 
-def encode_segment(events: Events, bounds: tuple[int, int], tick_as: int, slot_ticks: int) -> CalibrationSegment:
-    """The message for one segment (a second click of one detector in the same tick is left out)."""
+def encode_segment(
+    events: Events, bounds: tuple[int, int], *, tick_as: int, slot_ticks: int, origin_tick: int
+) -> CalibrationSegment:
+    """The message for one segment (a second click of one detector at the same time is left out)."""
     inside = events.between(*bounds)
-    clicks = np.unique((inside.ticks - bounds[0]) * 4 + inside.detector)[:MAX_SEGMENT_TAGS]
+    clicks = np.unique((inside.time - bounds[0]) * 4 + inside.detector)[:MAX_SEGMENT_TAGS]
     return CalibrationSegment(
         tick_as=tick_as,
         slot_ticks=slot_ticks,
-        first_tick=int(events.ticks[0]) if len(events) else bounds[0],
-        start_tick=bounds[0],
-        stop_tick=bounds[1],
+        origin_tick=origin_tick,
+        start=bounds[0],
+        stop=bounds[1],
         n=int(clicks.size),
         clicks=encode_slots(clicks),
     )
 
 
 def decode_segment(message: CalibrationSegment) -> Events:
-    """Alice's clicks in ticks from the start of the segment; RemoteProtocolError if they are not what they claim."""
-    length = message.stop_tick - message.start_tick
+    """Alice's clicks from the start of the segment; RemoteProtocolError if they are not what they claim."""
+    length = message.stop - message.start
     sound = (
         0 <= message.n <= MAX_SEGMENT_TAGS
         and 0 < message.tick_as < AS_PER_S
         and 0 < message.slot_ticks < 1 << 32
         and 0 < length < 1 << 58
-        and -MAX_TICK < message.first_tick <= message.start_tick < MAX_TICK
+        and 0 <= message.start < MAX_TICK
+        and abs(message.origin_tick) < MAX_TICK
     )
     if not sound:
         raise RemoteProtocolError("CalibrationSegment: values out of range")
     clicks = _decode(message.clicks, message.n, 4 * length - 1, "CalibrationSegment")
-    return Events(ticks=clicks >> 2, detector=(clicks & 3).astype(np.uint8))
+    return Events(time=clicks >> 2, detector=(clicks & 3).astype(np.uint8))
 
 
 def checked_delays(message: CalibrationRequest, segments: int) -> tuple[float, ...] | None:

@@ -10,6 +10,8 @@ answers which of them met a click of his. Nothing is matched while unlocked.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,13 +50,13 @@ MIN_CONFIRMED = 2
 
 
 def segment_bounds(events: Events, centre: float, params: PairParams) -> tuple[int, int]:
-    """First tick and end (exclusive) of the public segment around a share of the recording."""
+    """Start and end (exclusive, sub-ticks) of the public segment around a share of the recording."""
     if not len(events):
         return 0, 1
-    first, last = int(events.ticks[0]), int(events.ticks[-1]) + 1
+    first, last = int(events.time[0]), int(events.time[-1]) + 1
     share = min(params.calibration_share, params.calibration_tags / len(events))
     length = max(1, round((last - first) * share))
-    start = max(first, first + round((last - first) * centre) - length // 2)
+    start = max(0, first + round((last - first) * centre) - length // 2)
     return start, start + length
 
 
@@ -82,23 +84,27 @@ def _counters(
 
 
 def _time_s(events: Events, at: Ints, tags: TimeTags) -> NDArray[np.float32]:
-    since = events.ticks[at] - int(tags.ticks[0]) * SUB
-    return (since * (tags.tick_as / SUB / AS_PER_S)).astype(np.float32)
+    return (events.time[at] * (tags.tick_as / SUB / AS_PER_S)).astype(np.float32)
 
 
 def _clock_report(tags: TimeTags, found: Found, tracked: Track, tried: int) -> ClockReport:
-    slot_as = found.message.slot_ticks * found.message.tick_as
-    return tracked.clock.describe(
+    """The tracked clock against absolute ticks of both taggers."""
+    message, coarse, origin = found.message, found.coarse, int(tags.ticks[0])
+    slot_as = message.slot_ticks * message.tick_as
+    clock = replace(
+        tracked.clock, knot_ticks=tracked.clock.knot_ticks + origin, stop_tick=tracked.clock.stop_tick + origin
+    )
+    return clock.describe(
         method="pairs",
         tick_as=tags.tick_as,
         slot_as=slot_as,
-        first_tick=int(tags.ticks[0]),
+        first_tick=origin,
         last_tick=int(tags.ticks[-1]),
         residual_rms_ps=tracked.residual_ns * 1000,
-        significance=found.coarse.significance,
-        origin_as=slot_as // 2,
+        significance=coarse.significance,
+        origin_as=message.origin_tick * message.tick_as + slot_as // 2,
         notes=(
-            f"{tried} public segments; found in {found.coarse.bin_ns:.0f} ns bins, threshold {found.coarse.threshold:.1f}",
+            f"{tried} public segments; found in {coarse.bin_ns:.0f} ns bins, threshold {coarse.threshold:.1f}",
             f"{tracked.locked} of {tracked.slices} slices locked; lines over {tracked.span} slices to either side",
         ),
     )
@@ -113,7 +119,8 @@ def alice(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched
     Raises:
         RemoteProtocolError: Bob sent what is not allowed.
     """
-    events = detector_events(tags, params.detector_of_channel)
+    events = detector_events(tags, params.detector_of_channel, entropy)
+    origin_tick = int(tags.ticks[0]) if len(tags) else 0
     slot_ticks = max(1, ticks_from_ps(params.slot_ps, tags.tick_as))
     cut, delays_ps = events, None
     for _ in range(params.max_segments + 1):
@@ -123,12 +130,14 @@ def alice(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched
             break
         bounds = segment_bounds(events, CENTRES[request.segment], params)
         cut = cut.without(*bounds)
-        yield from send(encode_segment(events, bounds, tags.tick_as, slot_ticks))
+        yield from send(
+            encode_segment(events, bounds, tick_as=tags.tick_as, slot_ticks=slot_ticks, origin_tick=origin_tick)
+        )
     if delays_ps is None:
         raise RemoteProtocolError("CalibrationRequest: more segments than agreed")
     delay_ticks = np.array(delays_ps, dtype=np.float64) * (AS_PER_PS / tags.tick_as)
     resolved = resolve(corrected(cut, delay_ticks), local_window(params, tags.tick_as, slot_ticks * SUB), entropy)
-    for chunk in slot_chunks(resolved.events.ticks // (slot_ticks * SUB)):
+    for chunk in slot_chunks(resolved.events.time // (slot_ticks * SUB)):
         yield from send(chunk)
     matched: list[Ints] = []
     clock, after = None, -1
@@ -155,15 +164,16 @@ def bob(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched]:
         Abort: NO_LOCK if no segment shows a peak, or the slices beside it do not confirm it.
         RemoteProtocolError: Alice sent what is not allowed.
     """
-    events = detector_events(tags, params.detector_of_channel)
-    found, public = yield from _calibrate(tags, events, params)
+    events = detector_events(tags, params.detector_of_channel, entropy)
+    origin_tick = int(tags.ticks[0]) if len(tags) else 0
+    found, public = yield from _calibrate(tags.tick_as, origin_tick, events, params)
     cut = cut_public(events, found, public)
     ns_to_ticks = 1000 * AS_PER_PS / tags.tick_as
     delay_ticks = found.calibration.own_delay_ns * ns_to_ticks
     slot_subs = round(found.message.slot_ticks * found.message.tick_as / tags.tick_as * SUB)
     resolved = resolve(corrected(cut, delay_ticks), local_window(params, tags.tick_as, slot_subs), entropy)
     slots = yield from _announced()
-    own = resolved.events.ticks
+    own = resolved.events.time
     tracked = track(found, own, slots)
     if tracked.confirmed < MIN_CONFIRMED:
         raise Abort(
@@ -186,13 +196,15 @@ def bob(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched]:
     )
 
 
-def _calibrate(tags: TimeTags, events: Events, params: PairParams) -> Stage[tuple[Found, list[CalibrationSegment]]]:
+def _calibrate(
+    tick_as: int, origin_tick: int, events: Events, params: PairParams
+) -> Stage[tuple[Found, list[CalibrationSegment]]]:
     """Asks for segments until one shows a peak, and tells Alice her delays."""
     public: list[CalibrationSegment] = []
     for segment in range(params.max_segments if len(events) else 0):
         yield from send(CalibrationRequest(segment=segment))
         public.append((yield from receive(CalibrationSegment)))
-        found = find_segment(public[-1], events, tags.tick_as, params)
+        found = find_segment(public[-1], events, tick_as=tick_as, origin_tick=origin_tick, params=params)
         if found is not None:
             a, b, c, d = (found.calibration.peer_delay_ns * 1000).tolist()
             yield from send(CalibrationRequest(segment=segment, delays_ps=(a, b, c, d)))
