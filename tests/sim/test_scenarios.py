@@ -194,3 +194,17 @@ def test_ten_million_tags_of_the_backbone(tmp_path: Path) -> None:
             expected = truth["expected"][name]["gain"][k] * sent
             got = truth["gated"]["detections"][k][basis][basis] + truth["gated"]["cross_basis"][k][basis]
             assert abs(got - expected) < 4 * expected**0.5 + 2e-3 * expected
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fibre"
+
+
+def test_the_shipped_example_is_small_and_complete() -> None:
+    files = {p.name: p.stat().st_size for p in EXAMPLE.iterdir()}
+    assert set(files) == {"run.toml", "alice.h5", "bob.ptu"}
+    assert sum(files.values()) <= 3_000_000
+    loaded = runfile.load(EXAMPLE)
+    record = read_prepared(EXAMPLE / "alice.h5")
+    assert not record.test_mode
+    assert record.n_pulses == 290_000_000
+    assert len(recording(loaded, "bob")) > 400_000
