@@ -43,6 +43,11 @@ class Outcome:
         return next(iter(own or ends), None)
 
     @property
+    def test_mode(self) -> bool:
+        """Whether Alice's states came from a pattern or a seed: such keys are never secret."""
+        return bool(self.alice_log.facts.get("test_mode", False))
+
+    @property
     def keys(self) -> tuple[Bits, Bits] | None:
         """Both keys if both parties have one."""
         if isinstance(self.alice, Aborted) or isinstance(self.bob, Aborted):

@@ -86,8 +86,9 @@ def _write(folder: Path, outcome: Outcome, fields: dict[str, Any]) -> None:
     (folder / "report.html").write_text(render(fields), encoding="utf-8")
     keys = outcome.keys
     if keys is not None:
-        write_key(folder / "alice.key", keys[0])
-        write_key(folder / "bob.key", keys[1])
+        suffix = "test.key" if outcome.test_mode else "key"
+        write_key(folder / f"alice.{suffix}", keys[0])
+        write_key(folder / f"bob.{suffix}", keys[1])
 
 
 # --- scan -----------------------------------------------------------------------------------------------------------

@@ -114,7 +114,8 @@ def _bb84(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
         }
     theirs = outcome.alice_log.facts.get("sifted")
     if isinstance(sifted, Sifted) and isinstance(theirs, Sifted) and isinstance(found, Detections):
-        fields |= _bb84_sifted(run, outcome, sifted, theirs, found, fields["plots"])
+        fields |= _bb84_sifted(run, outcome, sifted, theirs, found)
+        fields["plots"]["series"] = _bb84_series(run, sifted, theirs, found)
     return fields
 
 
@@ -127,9 +128,12 @@ def _delays(run: RunFile, recovered: Recovered, tick_as: int) -> Fields:
     }
 
 
-def _bb84_sifted(
-    run: RunFile, outcome: Outcome, bob: Sifted, alice: Sifted, found: Detections, plots: Fields
-) -> Fields:
+def _bb84_series(run: RunFile, bob: Sifted, alice: Sifted, found: Detections) -> Fields | None:
+    times = _announced_times(run, found)
+    return rates(times, times[bob.key_index], (alice.key ^ bob.key).to_array().astype(bool))
+
+
+def _bb84_sifted(run: RunFile, outcome: Outcome, bob: Sifted, alice: Sifted, found: Detections) -> Fields:
     source = run.parameters.source
     cells = _key_cells(alice.key, bob.key)
     matrix = bob.disclosed.sum(axis=0) + cells
@@ -137,8 +141,6 @@ def _bb84_sifted(
     by_intensity = [
         {"intensity": mean, **_intensity(bob, wrong, k)} for k, mean in enumerate(source.intensities if source else [])
     ]
-    announced = _announced_times(run, found)
-    plots["series"] = rates(announced, announced[bob.key_index], wrong)
     evidence = Evidence(
         matrix=matrix,
         bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
@@ -278,7 +280,7 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
     return assess(
         Declared(
             protocol=run.parameters.protocol,
-            test_mode=bool(outcome.alice_log.facts.get("test_mode", False)),
+            test_mode=outcome.test_mode,
             phase_randomised=source is not None and source.phase_randomised,
             intensities_declared=source is not None,
             receiver=source.receiver if source is not None else "passive",
@@ -296,7 +298,8 @@ def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
     keys = outcome.keys
     n = int(fields.get("key_basis_bits", 0))
     errors = log.facts.get("key_errors")
-    secret = len(keys[0]) if keys is not None else 0
+    made = len(keys[0]) if keys is not None else 0
+    secret = 0 if outcome.test_mode else made
     length = log.length
     return {
         "claim": fields.get("claim") if keys is not None else {"level": "none", "failed": [], "passed": []},
@@ -308,12 +311,13 @@ def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
             "eps_auth_spent": max(outcome.alice_endpoint.eps_auth, outcome.bob_endpoint.eps_auth),
         },
         "secret_bits": secret,
+        "test_bits": made - secret,
         "net_secret_bits": secret - outcome.auth_bits_used,
         "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
         "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
         "key_length": length,
         "ledger_recount": balance.recount_fields(outcome.counted, log),
-        "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, secret)},
+        "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, made)},
     }
 
 
