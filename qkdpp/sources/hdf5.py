@@ -2,10 +2,11 @@
 
 Datasets ``ticks`` (int64[n]), ``channel`` (uint8[n], index into
 ``channel_ids``), ``channel_ids`` (int32), ``lost`` (int64[m, 2]) and scalar
-``tick_as``; metadata as JSON in the attribute ``meta``. Read as well: ``time``
-instead of ``ticks``, and channel numbers without ``channel_ids``. Nothing
-outside the file is followed (external links and storage are refused). Format
-page: ``docs/formats/hdf5.md``.
+``tick_as``; metadata as JSON in the scalar ``meta`` (text of fixed length).
+Read as well: ``time`` instead of ``ticks``, channel numbers without
+``channel_ids``, ``meta`` and ``tick_as`` as attributes. Nothing outside the
+file is followed (external links and storage are refused). Format page:
+``docs/formats/hdf5.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import AS_PER_S, TimeTags
 from qkdpp.sources.batches import BATCH_RECORDS, Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size
-from qkdpp.sources.metadata import parse_meta
+from qkdpp.sources.hdf5_heaps import check_heaps
+from qkdpp.sources.metadata import MAX_META, parse_meta
 from qkdpp.sources.writing import new_path, same_stream
 
 CHUNK = 1 << 16
@@ -125,7 +127,8 @@ def _tick(request: Request, path: Path, file: Any, meta: Metadata) -> int:  # no
         data = _dataset(path, file, "tick_as", ndim=0)
         stated = int(data[()])
     elif "tick_as" in file.attrs:
-        stated = int(file.attrs["tick_as"])
+        value = _attribute(path, file, "tick_as")
+        stated = int(value) if isinstance(value, int | np.integer) else value
     else:
         stated = meta.get("tick_as")
     if stated is None:
@@ -145,10 +148,30 @@ def _lost(path: Path, file: Any) -> tuple[tuple[int, int], ...]:  # noqa: ANN401
 
 
 def _meta(path: Path, file: Any) -> Metadata:  # noqa: ANN401
-    text = file.attrs.get("meta", "{}")
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    return parse_meta(path, text)
+    """Metadata from the dataset or the attribute ``meta``."""
+    text: object = "{}"
+    if "meta" in file:
+        data = file["meta"]
+        if (
+            not isinstance(data, h5py.Dataset)
+            or data.external
+            or data.is_virtual
+            or data.dtype.kind != "S"
+            or data.shape
+        ):
+            raise FormatError(f"{path}: meta is not one text of fixed length")
+        text = data[()] if data.dtype.itemsize <= MAX_META else None
+    elif "meta" in file.attrs:
+        text = _attribute(path, file, "meta")
+    return parse_meta(path, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+
+
+def _attribute(path: Path, file: Any, name: str) -> object:  # noqa: ANN401
+    """An attribute; the heap is checked before the library reads a value of variable length from it."""
+    if file.attrs.get_id(name).get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        check_heaps(path)
+    value: object = file.attrs[name]
+    return value
 
 
 def open_photon_hdf5(request: Request) -> Opened:
@@ -157,8 +180,10 @@ def open_photon_hdf5(request: Request) -> Opened:
     for path in request.paths:
         with _opened(path) as file:
             _photon_columns(path, file)
-            unit = file["photon_data/timestamps_specs/timestamps_unit"][()]
-            units.add(round(float(unit) * AS_PER_S))
+            unit = file["photon_data/timestamps_specs/timestamps_unit"]
+            if unit.dtype.kind != "f" or unit.size != 1:
+                raise FormatError(f"{path}: timestamps_unit is not one number")
+            units.add(round(float(unit[()]) * AS_PER_S))
             has_nanotimes = "nanotimes" in file["photon_data"]
     if len(units) != 1 or not 1 <= min(units) <= AS_PER_S:
         raise FormatError(f"{request.paths[0]}: timestamps_unit is not one sensible time unit")
@@ -194,7 +219,7 @@ def write_hdf5(path: Path, chunks: Iterable[TimeTags], metadata: Metadata) -> in
     last: TimeTags | None = None
     n_tags = 0
     with new_path(path), h5py.File(path, "w") as file:
-        file.attrs["meta"] = json.dumps(metadata)
+        file["meta"] = np.bytes_(json.dumps(metadata))
         columns = {
             name: file.create_dataset(
                 name,

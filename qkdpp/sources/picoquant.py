@@ -4,7 +4,7 @@ T2: ``ticks = overflow + time`` in units of the header's global resolution.
 T3: ``ticks = floor(nsync * sync period / bin) + dtime`` in units of the dtime
 bin, all in integer attoseconds. The sync period in the header is a rounded
 mean, so T3 times drift against a clock; the pulse number itself is kept by
-:func:`t3_records`. Format page: ``docs/formats/picoquant.md``.
+``picoquant_pulses.py``. Format page: ``docs/formats/picoquant.md``.
 """
 
 from __future__ import annotations
@@ -50,15 +50,6 @@ class TttrFile:
     period_as: int
     announced: int
     metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class T3Records:
-    """T3 tags in file order: pulse number ``nsync`` (int64[n]), ``dtime`` (int32[n]), channel ``ids`` (uint8[n])."""
-
-    nsync: NDArray[np.int64]
-    dtime: NDArray[np.int32]
-    ids: NDArray[np.uint8]
 
 
 def open_ptu(request: Request) -> Opened:
@@ -114,14 +105,17 @@ def opened_parts(request: Request, parts: list[TttrFile]) -> Opened:
     def stream(tally: Tally) -> Iterator[Batch]:
         if "events_dropped" in metadata:
             tally.warn(f"{first.path}: the instrument reports that events were dropped during the recording")
+        if first.layout.t3 and metadata.get("HWSync_Divider", metadata.get("SyncDivider", 1)) not in (0, 1):
+            tally.warn(f"{first.path}: a sync divider is set: pulse numbers may count divided pulses")
         for part in parts:
-            for tags in _decoded(part, tally):
+            for tags in decoded_records(part, tally):
                 yield Batch(ticks=tags.time if tags.dtime is None else _t3_ticks(part, tags), ids=tags.ids)
 
     return Opened(tick_as=first.tick_as, metadata=metadata, streams=(stream,))
 
 
-def _decoded(part: TttrFile, tally: Tally) -> Iterator[Decoded]:
+def decoded_records(part: TttrFile, tally: Tally) -> Iterator[Decoded]:
+    """Tags of one file in file order, block by block; books what the header announces and the file lacks."""
     present = (file_size(part.path) - part.data_offset) // _RECORD.itemsize
     if part.announced != present:
         tally.incomplete(f"{part.path}: the header announces {part.announced} records, the file holds {present}")
@@ -138,13 +132,3 @@ def _t3_ticks(part: TttrFile, tags: Decoded) -> NDArray[np.int64]:
         return scaled(tags.time, part.period_as, part.tick_as) + tags.dtime
     except OverflowError:
         raise FormatError(f"{part.path}: T3 times do not fit 63 bits of {part.tick_as} as") from None
-
-
-def t3_records(path: Path) -> Iterator[T3Records]:
-    """The records of a T3 file with the pulse number, in file order; FormatError for a T2 file."""
-    part = read_ptu(path)
-    if not part.layout.t3:
-        raise FormatError(f"{path}: a T2 recording has no pulse numbers")
-    for tags in _decoded(part, Tally()):
-        assert tags.dtime is not None
-        yield T3Records(nsync=tags.time, dtime=tags.dtime, ids=tags.ids)
