@@ -66,9 +66,9 @@ def command(
         _print_json(found)
         return
     _report(found, to_stderr=False)
-    n_open = text.count("FILL IN:")
-    todo = f"fill in the {n_open} lines marked FILL IN, " if n_open else ""
-    print(f"\nwritten to {output}: {todo}check the lines marked CHECK, then run `qkdpp distill {output}`")
+    todo = [what for mark, what in (("FILL IN:", "fill in"), ("CHECK:", "check")) if mark in text]
+    steps = f"{' and '.join(todo)} the marked lines, then " if todo else ""
+    print(f"\nwritten to {output}: {steps}run `qkdpp distill {output}`")
 
 
 def _report(found: Survey, *, to_stderr: bool) -> None:

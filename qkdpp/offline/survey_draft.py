@@ -25,7 +25,7 @@ from qkdpp.protocols.parameters import Correction, SecuritySection, Timing
 from qkdpp.sources.batches import Options
 
 PROTOCOLS = ("bb84", "bbm92")
-DEFAULT_RANGE_S = Timing().offset_range_s
+PAIRS = Timing(method="pairs")
 HEAD = """\
 # Run file for `qkdpp distill`, drafted by `qkdpp init` from the beginning of the recordings.
 # CHECK marks what was inferred; FILL IN marks what a recording cannot show. All keys: docs/formats/run.md."""
@@ -34,7 +34,7 @@ BOTH_PARTIES = """\
 # For parties that really hold their own data only, record or export one file each."""
 METHODS = 'method = "sync" (a sync channel), "string" (a public string in her record) or "pairs" (bbm92)'
 MAP_NOTE = """\
-# CHECK: from the coincidences. Z is the basis with more of them, bit 0 the party's first channel; see the optics."""
+# CHECK: from the coincidences. Which basis is Z and which bit is 0 cannot be seen in them; compare with the optics."""
 
 
 def draft(
@@ -230,7 +230,7 @@ def _pulsed_timing(found: Survey) -> Iterator[str]:
     else:
         yield f"# FILL IN: {METHODS}"
     if record is not None:
-        gate_ps = min(Timing().gate_ps, 0.5 * record.pulse_period_as / AS_PER_PS)
+        gate_ps = min(PAIRS.gate_ps, 0.5 * record.pulse_period_as / AS_PER_PS)
         yield f"gate_ps = {gate_ps:.1f}  # CHECK: full width of the gate"
     yield "# dead_time_ns = 0.0         # blanking of all detectors after any click"
 
@@ -240,11 +240,11 @@ def _pair_timing(found: Survey) -> Iterator[str]:
     yield 'method = "pairs"'
     widths = [peak.width_ps for peak in found.peaks if not peak.echo]
     seen = f", peaks are {min(widths):.0f} to {max(widths):.0f} ps wide" if widths else ""
-    yield f"gate_ps = {Timing().gate_ps}  # coincidence window, full width{seen}"
-    if found.clock is not None and abs(found.clock.offset_s) > DEFAULT_RANGE_S / 2:
+    yield f"gate_ps = {PAIRS.gate_ps}  # coincidence window, full width{seen}"
+    if found.clock is not None and abs(found.clock.offset_s) > PAIRS.search_range_s / 10:
         yield f"offset_hint_s = {found.clock.offset_s:.6f}  # Bob's clock less Alice's, as seen here"
     else:
-        yield f"# offset_hint_s = 0.0       # Bob's clock less Alice's, known to offset_range_s = {DEFAULT_RANGE_S}"
+        yield f"# offset_hint_s = 0.0       # Bob's clock less Alice's, to within {PAIRS.search_range_s:g} s"
 
 
 def _defaults(name: str, section: msgspec.Struct) -> Iterator[str]:

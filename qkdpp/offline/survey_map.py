@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from qkdpp.offline.survey_peaks import Delays, Peak
 
 N_DETECTORS = 4
-BASES = ("Z", "X")
+CLEARLY = 1.25
+"""Ratio of coincidences from which on one basis is taken for the favoured one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,7 +136,8 @@ def _bases(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Channels in the order Z0, Z1, X0, X1: two pairs of either party, each pair as unlike its partner as possible.
 
-    Z is the basis with more coincidences. Bit 0 of Alice is her lower channel, Bob's bits follow hers.
+    Z is the basis with clearly more coincidences, otherwise that of Alice's lowest channel. Bit 0 of Alice is her lower
+    channel of a basis, Bob's bits follow hers.
     """
 
     def contrast(a: tuple[int, int], b: tuple[int, int]) -> float:
@@ -149,7 +151,7 @@ def _bases(
             one = (a1, b1 if first >= 0 else b1[::-1])
             two = (a2, b2 if second >= 0 else b2[::-1])
             light = [sum(matrix[i, j] for i, j in itertools.product(*pair)) for pair in (one, two)]
-            z, x = (one, two) if light[0] >= light[1] else (two, one)
+            z, x = (two, one) if light[1] > CLEARLY * light[0] else (one, two)
             best = (score, z[0] + x[0], z[1] + x[1])
     return best[1], best[2]
 

@@ -181,7 +181,8 @@ def test_order_of_files_does_not_matter(here: Path) -> None:
 def test_open_lines_are_refused(here: Path, make, arguments: list[str], says: str) -> None:
     result = init(make(), *arguments)
     assert result.exit_code == 0
-    assert "FILL IN" in result.output
+    assert "fill in" in result.output
+    assert "FILL IN:" in (here / "run.toml").read_text()
     with pytest.raises(ConfigError, match=says) as caught:
         load(here)
     assert "run.toml" in str(caught.value)

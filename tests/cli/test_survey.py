@@ -132,6 +132,13 @@ def test_map_of_one_recording_with_both_parties(source: Pairs, tmp_path: Path) -
     check_map(found, source)
 
 
+def test_equal_bases_keep_the_order_of_the_channels(tmp_path: Path) -> None:
+    found = surveyed(tmp_path, together(*Pairs(z_share=0.5, alice=(2, 3, 0, 1), bob=(6, 7, 4, 5)).streams()))
+    assert found.proposal is not None
+    assert list(found.proposal.alice.values()) == [0, 1, 2, 3]
+    assert list(found.proposal.bob.values()) == [4, 5, 6, 7]
+
+
 def test_peaks_carry_delay_width_and_coincidences(tmp_path: Path) -> None:
     source = Pairs(jitter_ps=200.0, duration_s=0.1, error=0.06)
     found = surveyed(tmp_path, together(*source.streams()))

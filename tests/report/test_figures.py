@@ -26,7 +26,7 @@ def test_pair_panels_show_the_peaks() -> None:
     counts[1][900], counts[3][1100] = 300.0, 200.0
     shown = figures.region_of_peaks(counts)
     assert shown.start < 900 - 20
-    assert 1100 + 20 < shown.stop
+    assert shown.stop > 1100 + 20
     assert shown.stop - shown.start < 500
     assert figures.region_of_peaks([counts[0], counts[2]]) == slice(0, 2000)
 
