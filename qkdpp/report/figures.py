@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+STRAIGHT_S = 1e-12
+"""A clock whose offset stays this close to its line is drawn as straight: less is rounding."""
 MAX_BINS, MAX_BINS_SMALL, MAX_POINTS = 400, 100, 500
 CLEAR_PEAK = 5
 """A peak is clear if its highest bin has this many times the median."""
@@ -121,17 +123,22 @@ def pair_delays(plot: Json) -> str | None:
             for b, histogram in enumerate(row):
                 if histogram is not None:
                     _small_panel(grid[a, b], histogram, scale, unit)
-                svg.count_axis(grid[a, b])
             grid[a, 0].set_ylabel(f"Alice {DETECTORS[a]}")
             grid[0, a].set_title(f"Bob {DETECTORS[a]}", color=svg.INK)
+        _count_scale(grid[0, 0], [c for row in panels for _, c in filter(None, row)])
         figure.supxlabel(f"delay, Bob minus Alice ({unit})", fontsize=9)
 
     return svg.draw("pairs", (7.2, 5.6), draw, "Delay histograms of every pair of an Alice and a Bob detector")
 
 
+def is_clear(counts: Floats) -> bool:
+    """Whether a histogram has a peak worth naming."""
+    return bool(counts.max() >= CLEAR_PEAK * max(float(np.median(counts)), 1.0))
+
+
 def region_of_peaks(counts: list[Floats]) -> slice:
     """The bins around the peaks of equally long histograms: those of clear peaks and a margin; all if none is clear."""
-    clear = [int(np.argmax(c)) for c in counts if c.max() >= CLEAR_PEAK * max(float(np.median(c)), 1.0)]
+    clear = [int(np.argmax(c)) for c in counts if is_clear(c)]
     if not clear:
         return slice(0, counts[0].size)
     margin = max(20, (max(clear) - min(clear)) // 4)
@@ -142,7 +149,7 @@ def _small_panel(axes: Axes, histogram: tuple[Floats, Floats], scale: float, uni
     edges, counts = histogram
     fewer_edges, fewer = rebin(edges, counts, MAX_BINS_SMALL)
     axes.stairs(fewer, fewer_edges / scale, color=svg.SERIES[0], fill=True, linewidth=0)
-    if counts.max() > 0:
+    if is_clear(counts):
         best = int(np.argmax(counts))
         where = (edges[best] + edges[best + 1]) / 2 / scale
         text = f"{where:+.3g} {unit}"
@@ -220,6 +227,8 @@ def clock(part: Json) -> str | None:
         top, bottom = figure.subplots(2, 1, sharex=True)
         _curve(top, time, rest * scale, svg.SERIES[3], "offset")
         top.set(ylabel=f"offset less\nits line ({unit})")
+        if float(np.nanmax(np.abs(rest), initial=0.0)) < STRAIGHT_S:
+            top.set_ylim(-1.0, 1.0)
         _curve(bottom, time, rate, svg.SERIES[0], "rate")
         bottom.set(ylabel="rate (ppm)", xlabel="time (s)")
         for axes in (top, bottom):
