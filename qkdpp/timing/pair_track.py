@@ -22,8 +22,8 @@ from qkdpp.timing.pair_search import unlikely
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-DRIFT_PER_S = 1e-7
-"""Allowance for the change of the relative rate in a second (standard deviation)."""
+DRIFT_PER_S = 5e-7
+"""Allowance for the change of the relative rate in a second (standard deviation); a satellite pass has 4e-7."""
 PAIRS_PER_SLICE = 200
 SLICE_S = (2e-3, 0.1)
 MAX_SLICES = 10_000

@@ -40,7 +40,7 @@ def arrival_ticks(
     pulse: Pulses, period_as: int, tick_as: int, *, rate: float = 0.0, drift: float = 0.0
 ) -> NDArray[np.float64]:
     """Local time of pulses relative to pulse zero, for a clock with ``dt_local = (1 + rate + drift t) dt``."""
-    t: NDArray[np.float64] = pulse * (period_as / 1e18)
+    t = pulse.astype(np.float64) * (period_as / 1e18)
     return np.asarray((t * (1 + rate) + 0.5 * drift * t * t) * (1e18 / tick_as), dtype=np.float64)
 
 
