@@ -18,7 +18,7 @@ HEAD_BYTES = 8192
 _ENOUGH_TEXT = 64
 QCRYPTO_TYPES = (1, 2, 3, 4, 7)
 _HEX_LINE = re.compile(rb"[0-9A-Fa-f]+")
-_PRINTABLE = bytes(range(32, 127)) + b"\t\r\n"
+_CONTROL = bytes(set(range(32)) - set(b"\t\r\n")) + b"\x7f"
 
 
 def detect_format(path: Path) -> str:
@@ -30,7 +30,7 @@ def detect_format(path: Path) -> str:
     found = _by_magic(path, head) or _by_epoch_name(path, head)
     if found is not None:
         return found
-    if not head.translate(None, _PRINTABLE):
+    if _is_text(head):
         return _by_text(path, head)
     if path.suffix.lower() == ".ttbin":
         return "ttbin"
@@ -62,6 +62,17 @@ def _by_magic(path: Path, head: bytes) -> str | None:
     return None
 
 
+def _is_text(head: bytes) -> bool:
+    """Whether these bytes are text: UTF-8 without control characters."""
+    if head.translate(None, _CONTROL) != head:
+        return False
+    try:
+        head[: head.rfind(b"\n") + 1 or None].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _mode(head: bytes, offset: int) -> int:
     return int(struct.unpack_from("<i", head, offset)[0]) if len(head) >= offset + 4 else 0
 
@@ -73,7 +84,7 @@ def refuse_known(path: Path) -> None:
     found = _by_magic(path, head)
     if found is not None:
         raise FormatError(f"{path}: declared as a headerless kind, but it is a file of format {found}")
-    if len(head) >= _ENOUGH_TEXT and not head.translate(None, _PRINTABLE):
+    if len(head) >= _ENOUGH_TEXT and _is_text(head):
         raise FormatError(f"{path}: declared as a binary kind, but it is text")
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qkdpp.core.errors import FormatError
 from qkdpp.sources.batches import Tally
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 4096
 _DIGITS_63 = 19
 _OTHER, _DIGIT, _GAP, _LINE, _MINUS = range(5)

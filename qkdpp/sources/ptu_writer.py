@@ -29,43 +29,59 @@ _TIME_BITS = 25
 _MAX_COUNT = (1 << _TIME_BITS) - 1
 _OVERFLOW = 0xFE000000
 _SPECIAL = 0x80000000
+AS_PER_MS = 10**15
 _RECORD_TYPE = 0x00010207
+_UNIX_EPOCH_DAYS = 25569.0
+"""1970-01-01 in days since 1899-12-30: the creation time unless the metadata state one."""
 
 
 def write_ptu(path: Path, chunks: Iterable[TimeTags], metadata: Metadata) -> int:
     """Writes sorted chunks; returns the number of tags. InputError names a tag the format cannot hold."""
     n_tags = n_records = 0
-    overflow, lost = 0, False
+    tick_as = end = overflow = 0
+    lost = False
     with new_file(path) as file:
         fields: dict[str, int] = {}
         for tags in same_stream(path, chunks):
             if not fields:
-                fields = _write_header(file, tags.tick_as, metadata)
+                tick_as = tags.tick_as
+                fields = _write_header(file, tick_as, metadata)
             words, overflow = _words(path, tags, overflow)
             file.write(words.tobytes())
             n_tags, n_records, lost = n_tags + len(tags), n_records + words.size, lost or bool(tags.lost)
+            end = int(tags.ticks[-1]) if len(tags) else end
         if not fields:
             raise InputError(f"{path}: no chunk to write, so the tick length is unknown")
-        file.seek(fields["TTResult_NumberOfRecords"])
-        file.write(struct.pack("<q", n_records))
-        file.seek(fields["TTResult_MDescWarningFlags"])
-        file.write(struct.pack("<q", EVENTS_DROPPED if lost else 0))
+        duration_ms = min(end * tick_as // AS_PER_MS, (1 << 31) - 1)
+        for name, value in (
+            ("TTResult_NumberOfRecords", n_records),
+            ("MeasDesc_AcquisitionTime", duration_ms),
+            ("TTResult_MDescWarningFlags", EVENTS_DROPPED if lost else 0),
+        ):
+            file.seek(fields[name])
+            file.write(struct.pack("<q", value))
     return n_tags
 
 
 def _write_header(file: BinaryIO, tick_as: int, metadata: Metadata) -> dict[str, int]:
     """Writes the tag list; returns the offset of every 8-byte value."""
     unit_s = tick_as / AS_PER_S
+    created = metadata.get("File_CreatingTime", _UNIX_EPOCH_DAYS)
+    created = float(created) if isinstance(created, int | float) else _UNIX_EPOCH_DAYS
     rows: list[tuple[str, int, int, bytes]] = [
         _text("File_GUID", str(metadata.get("File_GUID", "{" + str(uuid.uuid4()).upper() + "}"))),
         _text("CreatorSW_Name", "qkdpp"),
+        _text("CreatorSW_Version", "1.0"),
         _text("CreatorSW_ContentVersion", "1.0"),
+        ("File_CreatingTime", -1, tag.DATETIME, struct.pack("<d", created)),
+        _text("HW_Type", "generic"),
         _text("File_Comment", str(metadata.get("File_Comment", ""))),
         _whole("Measurement_Mode", 2),
         _whole("Measurement_SubMode", 0),
         _whole("TTResultFormat_TTTRRecType", _RECORD_TYPE),
         _whole("TTResultFormat_BitsPerRecord", 32),
         _whole("HW_InpChannels", 64),
+        _whole("MeasDesc_AcquisitionTime", 0),
         _whole("HW_Markers", 4),
         _whole("HWSync_Divider", 1),
         ("MeasDesc_Resolution", -1, tag.FLOAT, struct.pack("<d", unit_s)),

@@ -122,6 +122,10 @@ def write_csv(path: Path, chunks: Iterable[TimeTags], metadata: Metadata) -> int
 
 
 def _head_text(tick_as: int, metadata: Metadata) -> str:
-    clean = {re.sub(r"[^\w.-]", "_", key): " ".join(str(value).split()) for key, value in metadata.items()}
+    clean = {re.sub(r"[^\w.-]", "_", key): _one_line(str(value)) for key, value in metadata.items()}
     settings = "".join(f"# {key}={value}\n" for key, value in clean.items() if key != "tick_as" and len(value) < 1000)
     return f"# tick_as={tick_as}\n{settings}time,channel\n"
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()
