@@ -18,6 +18,8 @@ HEAD_BYTES = 8192
 _ENOUGH_TEXT = 64
 QCRYPTO_TYPES = (1, 2, 3, 4, 7)
 _HEX_LINE = re.compile(rb"[0-9A-Fa-f]+")
+_TWO_NUMBERS = re.compile(rb"\d+[ \t]+-?\d+")
+"""Channel and tag with white space between: the instruments' own two-column kinds use a comma or a semicolon."""
 _CONTROL = bytes(set(range(32)) - set(b"\t\r\n")) + b"\x7f"
 
 
@@ -121,7 +123,9 @@ def _by_text(path: Path, head: bytes) -> str:
         first = rows[0][:80].decode("ascii", "replace")
         raise FormatError(f"{path}: text that is not a table of whole numbers (first line {first!r})")
     n = columns.pop()
-    hint = {1: "id900-text", 2: "text2, qutag-text or id900-text (option index)"}.get(n)
+    if n == 2 and all(_TWO_NUMBERS.fullmatch(row) for row in rows):
+        return "text2"
+    hint = {1: "id900-text", 2: "qutag-text or id900-text (option index)"}.get(n)
     if hint is None:
         return _bad(path, f"text with {n} columns of whole numbers")
     raise FormatError(f"{path}: text with {n} column(s) of whole numbers; declare format {hint} and the tick length")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qkdpp.core.errors import FormatError
+from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import TimeTags
 from qkdpp.sources import open_recording, read_all
 from qkdpp.sources.picoquant_pulses import t3_records
@@ -146,7 +146,7 @@ def test_kwiat_counts() -> None:
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("kwiat_spdc/Alice1_Bob1_with_delays.txt", "text2"),
+        ("kwiat_spdc/Alice1_Bob1_with_delays.txt", "declare tick_as"),
         ("eqkd_linz/icons_Key_Alice_v2.txt", "qkdpp reconcile"),
         ("decoy_csv/parsed_qkd_data_partial_1000.csv", "table of whole numbers"),
         ("s15_events/timestamp7_c1234.Aa1.ts", "must be declared"),
@@ -155,5 +155,5 @@ def test_kwiat_counts() -> None:
     ],
 )
 def test_what_cannot_be_told_is_refused_with_a_remedy(name: str, remedy: str) -> None:
-    with pytest.raises(FormatError, match=remedy):
+    with pytest.raises(InputError, match=remedy):
         open_recording(DATA / name)
