@@ -1,0 +1,232 @@
+"""Which pulse is which: detections against the public synchronisation string.
+
+Every detection in the measured basis of a string pulse scores +1 if its bit
+agrees and -1 if not; detections in the other basis score nothing. For wrong
+pulse numbers the sum over N detections is a bounded sum of mean zero whose
+tails are below those of a Gaussian of variance N/2, whatever the detections
+are (the string is uniform and independent of them), so significances here are
+bounds, not estimates. The search over millions of shifts is a sparse
+cross-correlation by Fourier transforms of bounded size, frame by frame, until
+the peak is beyond chance; it must then be confirmed on frames that took no
+part in the search. Specification: qubit-based synchronisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.sync_string import SyncString
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+MARGIN = 2.0
+CONFIRM_SIGNIFICANCE = 4.5
+"""A single test at a known shift: chance below 5e-5, on top of the margin of the search."""
+MAX_UNIT = 1 << 19
+MAX_TRANSFORM = 1 << 21
+MAX_UNITS = 128
+DETECTOR_REACH = 64
+"""Whole-slot delays of single detectors are looked for within so many slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clicks:
+    """Detections with provisional pulse numbers: slots int64[n] (increasing), detector uint8[n], channel uint8[n]."""
+
+    slots: Ints
+    detector: Bytes
+    channel: Bytes
+
+    def select(self, keep: NDArray[np.bool_]) -> Clicks:
+        """The clicks of a mask."""
+        return Clicks(slots=self.slots[keep], detector=self.detector[keep], channel=self.channel[keep])
+
+    def part(self, low: int, high: int) -> Clicks:
+        """Clicks ``low`` to ``high`` (exclusive)."""
+        return Clicks(slots=self.slots[low:high], detector=self.detector[low:high], channel=self.channel[low:high])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """True pulse number minus provisional one, and the evidence.
+
+    Attributes:
+        shift: pulses.
+        significance: over all frames; at least the threshold.
+        threshold: what the number of shifts makes by chance, plus a margin.
+        confirmed: significance on the frames left out of the search.
+        agreement: share of equal bits among detections of the string in matching bases.
+    """
+
+    shift: int
+    significance: float
+    threshold: float
+    confirmed: float
+    agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    """A piece of the string: its first pulse number and its length."""
+
+    start: int
+    length: int
+
+
+def score(clicks: Clicks, string: SyncString, shift: int) -> tuple[Ints, NDArray[np.int8]]:
+    """Indices of the clicks that fall on string pulses at this shift, and what each scores."""
+    pulses = clicks.slots + shift
+    at = np.flatnonzero(string.mask(pulses) & (pulses >= 0))
+    state, detector = string.states(pulses[at]), clicks.detector[at]
+    agree = np.where(state == detector, 1, -1)
+    return at, np.where(state >> 1 == detector >> 1, agree, 0).astype(np.int8)
+
+
+def significance(total: float, clicks: int) -> float:
+    """Sum of scores in standard deviations of chance (bound)."""
+    return total / sqrt(max(clicks, 1) / 2)
+
+
+def find_shift(clicks: Clicks, string: SyncString, *, guess: int, reach: int) -> Shift | None:
+    """Looks for the shift within ``guess - reach`` to ``guess + reach``; None if nothing is certain."""
+    units = _units(clicks, string, guess, reach)
+    if len(units) < 2:
+        return None
+    total = np.zeros(2 * reach + 1, dtype=np.float32)
+    threshold = sqrt(2 * log(max(total.size, 2))) + MARGIN
+    most = min(len(units) - 1, MAX_UNITS)
+    used, wanted = 0, 1
+    while used < most:
+        while used < min(wanted, most):
+            _correlate(total, clicks, string, units[used], guess=guess)
+            used += 1
+        shift = guess - reach + int(np.argmax(total))
+        confirmed = _in_units_significance(clicks, string, shift, units[used:])
+        if confirmed >= CONFIRM_SIGNIFICANCE:
+            at, scores = score(clicks, string, shift)
+            found = significance(float(scores.sum(dtype=np.int64)), at.size)
+            if found >= threshold:
+                return Shift(
+                    shift=shift,
+                    significance=found,
+                    threshold=threshold,
+                    confirmed=confirmed,
+                    agreement=float((scores == 1).sum() / (scores != 0).sum()),
+                )
+        wanted += max(1, wanted // 2)
+    return None
+
+
+def _units(clicks: Clicks, string: SyncString, guess: int, reach: int) -> list[_Unit]:
+    """Pieces of the string that may lie within the clicks, those with most clicks near first."""
+    if not clicks.slots.size:
+        return []
+    first, last = int(clicks.slots[0]) + guess - reach, int(clicks.slots[-1]) + guess + reach
+    frames = range(max(0, first // string.frame), max(0, last) // string.frame + 1)
+    length = min(MAX_UNIT, string.length if len(frames) > 3 else -(-string.length // 4))
+    starts = [
+        frame * string.frame + at
+        for frame in _spread(frames)
+        for at in range(0, string.length, length)
+        if first <= frame * string.frame + at <= last
+    ]
+    units = [_Unit(start=s, length=min(length, string.length - s % string.frame)) for s in starts]
+    edges = np.array([[u.start, u.start + u.length] for u in units], dtype=np.int64).reshape(-1, 2) - guess
+    near = np.searchsorted(clicks.slots, edges + np.array([-reach, reach]))
+    weight = near[:, 1] - near[:, 0]
+    return [units[i] for i in np.argsort(-weight, kind="stable")]
+
+
+def _spread(frames: range) -> list[int]:
+    """At most a few thousand frames, evenly spread."""
+    step = max(1, len(frames) // 4096)
+    return list(frames[::step])
+
+
+def _in_units_significance(clicks: Clicks, string: SyncString, shift: int, units: list[_Unit]) -> float:
+    """Significance of a shift on some units alone."""
+    total, count = 0.0, 0
+    for unit in units:
+        low, high = np.searchsorted(clicks.slots, [unit.start - shift, unit.start + unit.length - shift])
+        _, scores = score(clicks.part(low, high), string, shift)
+        total += float(scores.sum(dtype=np.int64))
+        count += scores.size
+    return significance(total, count)
+
+
+def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
+    """Whole slots by which single channels are off once the shift is in; 0 where the string does not say."""
+    result = {}
+    for channel in np.unique(clicks.channel).tolist():
+        near = _near_string(clicks.select(clicks.channel == channel), string)
+        sums = []
+        for extra in range(-DETECTOR_REACH, DETECTOR_REACH + 1):
+            _, scores = score(near, string, extra)
+            sums.append(significance(float(scores.sum(dtype=np.int64)), scores.size))
+        best = int(np.argmax(sums))
+        certain = sums[best] >= sqrt(2 * log(len(sums))) + MARGIN
+        result[channel] = best - DETECTOR_REACH if certain else 0
+    return result
+
+
+def _near_string(clicks: Clicks, string: SyncString, most: int = 20_000) -> Clicks:
+    """Clicks within reach of a string pulse, at most so many."""
+    place = (clicks.slots + DETECTOR_REACH) % string.frame
+    near = np.flatnonzero(place < string.length + 2 * DETECTOR_REACH)
+    keep = np.zeros(clicks.slots.size, dtype=np.bool_)
+    keep[near[:: max(1, near.size // most)]] = True
+    return clicks.select(keep)
+
+
+def _correlate(total: NDArray[np.float32], clicks: Clicks, string: SyncString, unit: _Unit, *, guess: int) -> None:
+    """Adds the scores of all shifts against one unit: overlap-save, bases as real and imaginary part."""
+    from scipy import fft  # noqa: PLC0415 - slow to import
+
+    reach = total.size // 2
+    size = 1 << min(max(2 * unit.length, min(2 * reach + 2, MAX_TRANSFORM) + unit.length).bit_length(), 22)
+    step = size - unit.length + 1
+    state = string.states(np.arange(unit.start, unit.start + unit.length, dtype=np.int64))
+    template = np.zeros(size, dtype=np.complex64)
+    template[: unit.length] = _symbols(state)
+    template = fft.fft(template).conj()
+    # slot = unit.start + k - shift; the largest shift comes first
+    first = unit.start - guess - reach
+    for begin in range(0, total.size, step):
+        low, high = np.searchsorted(clicks.slots, [first + begin, first + begin + size])
+        block = np.zeros(size, dtype=np.complex64)
+        np.add.at(block, clicks.slots[low:high] - first - begin, _symbols(clicks.detector[low:high]))
+        part = fft.ifft(fft.fft(block) * template).real[: min(step, total.size - begin)]
+        stop = total.size - begin
+        total[stop - part.size : stop] += part[::-1]
+
+
+def _symbols(state: Bytes) -> NDArray[np.complex64]:
+    """+1, -1 for the bits of Z, +i, -i for those of X."""
+    return np.array([1, -1, 1j, -1j], dtype=np.complex64)[state]
+
+
+def stretches(clicks: Clicks, string: SyncString, enough: int = 100) -> list[tuple[int, int, float]]:
+    """Checks clicks with final pulse numbers along the recording: (first slot, last slot, significance) of groups.
+
+    A group is as many whole frames as hold ``enough`` clicks on string pulses; a slip of the clock shows as a group
+    without agreement.
+    """
+    at, scores = score(clicks, string, 0)
+    frame = clicks.slots[at] // string.frame
+    if not at.size:
+        return []
+    edges = np.flatnonzero(np.diff(frame)) + 1
+    groups: list[tuple[int, int, float]] = []
+    begin = 0
+    for edge in [*edges.tolist(), at.size]:
+        if edge - begin >= enough or (edge == at.size and edge > begin):
+            total = float(scores[begin:edge].sum(dtype=np.int64))
+            first, last = int(frame[begin]) * string.frame, (int(frame[edge - 1]) + 1) * string.frame
+            groups.append((first, last, significance(total, edge - begin)))
+            begin = edge
+    return groups
