@@ -129,6 +129,7 @@ def _report() -> dict[str, Any]:
         "auth_bits_used": 640,
         "auth": {"pool": "throw-away", "tags": 5, "eps_auth_spent": 2.1e-33},
         "secret_bits": 1_234_567,
+        "test_bits": 0,
         "net_secret_bits": 1_233_927,
         "secret_bits_asymptotic": 1_502_000,
         "secret_bits_by_rule": {"public_errors": 1_234_567, "both": 1_084_438},

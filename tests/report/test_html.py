@@ -166,6 +166,13 @@ def test_zero_without_abort_is_no_key(bb84: dict[str, Any]) -> None:
     assert "No key: the secret length is zero" in Page(render(bb84)).text
 
 
+def test_a_test_key_is_never_called_secret(bb84: dict[str, Any]) -> None:
+    bb84 |= {"secret_bits": 0, "test_bits": 5000, "claim": {"level": "none", "failed": [], "passed": []}}
+    text = Page(render(bb84)).text
+    assert "Test key of 5,000 bits, not secret" in text
+    assert "5,000 secret" not in text
+
+
 def test_what_reading_met(bb84: dict[str, Any], bbm92: dict[str, Any]) -> None:
     text = Page(render(bb84)).text
     assert "Bob's recording: the last record was cut" in text
