@@ -34,7 +34,7 @@ def key_length(report: Report) -> Markup | None:
         ("profile", at(length, "profile")),
         ("single-photon bits, at least", number(at(length, "single_photon_bits"))),
         ("phase error rate, at most", percent(at(length, "phase_error_upper"))),
-        ("secret bits for a block of any length", number(report.get("secret_bits_asymptotic"))),
+        ("secret bits without finite-size effects", number(report.get("secret_bits_asymptotic"))),
         ("detections needed for a key", number(at(length, "detections_needed"))),
         (
             "secrecy, correctness, authentication",

@@ -150,8 +150,8 @@ def headline(report: Report) -> str:
     if key_made(report):
         return f"{number(report['secret_bits'])} secret bits"
     reason = at(report, "abort", "reason")
-    test = report.get("test_bits")
-    if reason is None and is_number(test) and test > 0:
+    test: Json = report.get("test_bits")
+    if reason is None and is_number(test) and bool(test > 0):
         return f"Test key of {number(test)} bits, not secret"
     if reason is None:
         return "No key: the secret length is zero"
