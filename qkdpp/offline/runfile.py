@@ -56,7 +56,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bob: PartySection
     source: Source | None = None
     sync_string: SyncStringSection | None = None
-    timing: Timing = Timing()
+    timing: Timing | None = None
     security: SecuritySection = SecuritySection()
     correction: Correction = Correction()
 
@@ -76,10 +76,10 @@ class RunFile:
         section = self.alice if party == "alice" else self.bob
         found: list[Path] = []
         for pattern in section.files:
-            matches = sorted(glob.glob(str(self.folder / pattern)))
+            matches = sorted(glob.glob(pattern, root_dir=self.folder))
             if not matches:
                 raise ConfigError(f"{self.path}: {party}.files: nothing matches {pattern!r} in {self.folder}")
-            found += [Path(m) for m in matches]
+            found += [self.folder / match for match in matches]
         return found
 
 
@@ -111,7 +111,7 @@ def load(run: Path) -> RunFile:
         protocol=document.protocol,
         source=document.source,
         sync_string=document.sync_string,
-        timing=document.timing if "timing" in text else _default_timing(document.protocol),
+        timing=document.timing or Timing(method="pairs" if document.protocol == "bbm92" else "string"),
         security=document.security,
         correction=document.correction,
     )
@@ -121,10 +121,6 @@ def load(run: Path) -> RunFile:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return result
-
-
-def _default_timing(protocol: str) -> Timing:
-    return Timing(method="pairs") if protocol == "bbm92" else Timing(method="string")
 
 
 def _check(run: RunFile) -> None:

@@ -86,3 +86,11 @@ def test_any_change_of_a_public_parameter_changes_the_digest(tmp_path):
     first = runfile.load(write(tmp_path, GOOD)).parameters.digest()
     for change in ("\ngate_ps = 401", '\n[security]\nrule = "both"', "\n[security]\neps_sec = 1e-9"):
         assert runfile.load(write(tmp_path, GOOD + change)).parameters.digest() != first
+
+
+def test_a_folder_with_glob_characters_in_its_name_works(tmp_path):
+    folder = tmp_path / "run[1]*"
+    folder.mkdir()
+    (folder / "tail.ptu").touch()
+    run = runfile.load(write(folder, GOOD.replace('"part*.ptu", ', "")))
+    assert run.recordings("bob") == [folder / "tail.ptu"]
