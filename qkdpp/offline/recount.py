@@ -7,7 +7,7 @@ agree with this recount is our fault and yields no key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,18 +25,44 @@ class Recount:
     verification: int
 
 
+_PACKED = {
+    "n_parities": ("parities", "parity"),
+    "n_syndrome_bits": ("syndromes", "parity"),
+    "n_flags": ("flags", "pattern"),
+}
+"""Count field of a message of error correction -> its packed bytes, and the kind of bit they are."""
+COUNT_BITS = 64
+
+
 def recount(messages: Iterable[tuple[str, bytes]]) -> Recount:
-    """Counts the messages of a transcript, given as (sender, MessagePack body) in the order of sending."""
+    """Counts the messages of a transcript, given as (sender, MessagePack body) in the order of sending.
+
+    Raises LocalProtocolError where a count does not fit the bytes beside it.
+    """
     totals = {f"{kind}_{side}": 0 for kind in ("parity", "pattern") for side in ("alice", "bob")}
-    verification = 0
+    totals["verification"] = 0
     for side, body in messages:
         fields: dict[str, Any] = msgspec.msgpack.decode(body)
-        rule = _RULES.get(fields["type"])
-        if rule is None:
-            continue
-        for kind, bits in rule(fields):
-            if kind == "verification":
-                verification += bits
-            else:
-                totals[f"{kind}_{side}"] += bits
-    return Recount(verification=verification, **totals)
+        for kind, bits in _disclosed(fields):
+            totals["verification" if kind == "verification" else f"{kind}_{side}"] += bits
+    return Recount(**totals)
+
+
+def _disclosed(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    name = fields["type"]
+    if name == "VerificationTags":
+        yield "verification", _fitting(name, fields["n_tags"] * fields["tag_bits"], fields["tags"])
+    elif name == "VerificationVerdict":
+        yield "verification", _fitting(name, fields["n_tags"], fields["matches"])
+    elif name == "ErrorCounts":
+        yield "pattern", COUNT_BITS * len(fields["counts"])
+    else:
+        for count, (data, kind) in _PACKED.items():
+            if count in fields:
+                yield kind, _fitting(name, fields[count], fields[data])
+
+
+def _fitting(name: str, bits: int, data: bytes) -> int:
+    if len(data) != (bits + 7) // 8:
+        raise LocalProtocolError(f"{name}: {bits} bits stated, {len(data)} bytes sent")
+    return bits
