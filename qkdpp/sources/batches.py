@@ -77,10 +77,12 @@ class ReadStats:
 class Tally:
     """Mutable counterpart of :class:`ReadStats` during one pass.
 
-    ``strict`` turns an incomplete file (cut record, count in the header that does not fit) into a FormatError.
+    ``strict`` turns an incomplete file (cut record, count in the header that does not fit) into a FormatError;
+    ``part`` is the file that is being read.
     """
 
     strict: bool = False
+    part: Path | None = None
     tags: int = 0
     records: int = 0
     dummies: int = 0

@@ -38,6 +38,7 @@ def record_blocks(
 ) -> Iterator[NDArray[Any]]:
     """Whole records from ``offset`` to the end, at most ``n_records`` at once; a cut last record is booked."""
     size = dtype.itemsize
+    tally.part = path
     with open_file(path) as file:
         file.seek(offset)
         while data := file.read(size * n_records):

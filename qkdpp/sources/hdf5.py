@@ -25,7 +25,6 @@ from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import AS_PER_S, TimeTags
 from qkdpp.sources.batches import BATCH_RECORDS, Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size
-from qkdpp.sources.hdf5_heaps import check_heaps
 from qkdpp.sources.metadata import MAX_META, parse_meta
 from qkdpp.sources.writing import new_path, same_stream
 
@@ -65,6 +64,7 @@ def open_hdf5(request: Request) -> Opened:
 
     def stream(tally: Tally) -> Iterator[Batch]:
         for path in request.paths:
+            tally.part = path
             with _opened(path) as file:
                 yield from _batches(path, file, tally)
 
@@ -127,7 +127,7 @@ def _tick(request: Request, path: Path, file: Any, meta: Metadata) -> int:  # no
         data = _dataset(path, file, "tick_as", ndim=0)
         stated = int(data[()])
     elif "tick_as" in file.attrs:
-        value = _attribute(path, file, "tick_as")
+        value = file.attrs["tick_as"] if _has_fixed_type(file, "tick_as") else "of variable length"
         stated = int(value) if isinstance(value, int | np.integer) else value
     else:
         stated = meta.get("tick_as")
@@ -148,8 +148,7 @@ def _lost(path: Path, file: Any) -> tuple[tuple[int, int], ...]:  # noqa: ANN401
 
 
 def _meta(path: Path, file: Any) -> Metadata:  # noqa: ANN401
-    """Metadata from the dataset or the attribute ``meta``."""
-    text: object = "{}"
+    """Metadata from the scalar dataset or the attribute ``meta``; text of variable length is left alone."""
     if "meta" in file:
         data = file["meta"]
         if (
@@ -162,16 +161,22 @@ def _meta(path: Path, file: Any) -> Metadata:  # noqa: ANN401
             raise FormatError(f"{path}: meta is not one text of fixed length")
         text = data[()] if data.dtype.itemsize <= MAX_META else None
     elif "meta" in file.attrs:
-        text = _attribute(path, file, "meta")
+        if not _has_fixed_type(file, "meta"):
+            return {"meta": "not read, because it is text of variable length"}
+        text = file.attrs["meta"]
+    else:
+        return {}
     return parse_meta(path, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
 
 
-def _attribute(path: Path, file: Any, name: str) -> object:  # noqa: ANN401
-    """An attribute; the heap is checked before the library reads a value of variable length from it."""
-    if file.attrs.get_id(name).get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
-        check_heaps(path)
-    value: object = file.attrs[name]
-    return value
+def _has_fixed_type(file: Any, name: str) -> bool:  # noqa: ANN401
+    """Whether an attribute is a number or a text of fixed length.
+
+    Values of variable length are never read: a damaged one can crash the HDF5 library (2.0.0) or keep it in a loop.
+    """
+    kind = file.attrs.get_id(name).get_type()
+    fixed_text = kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str()
+    return fixed_text or kind.get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT)
 
 
 def open_photon_hdf5(request: Request) -> Opened:
@@ -193,6 +198,7 @@ def open_photon_hdf5(request: Request) -> Opened:
         if has_nanotimes:
             tally.warn(f"{request.paths[0]}: nanotimes are not read; times are whole timestamps")
         for path in request.paths:
+            tally.part = path
             with _opened(path) as file:
                 time, detector = _photon_columns(path, file)
                 for start in range(0, time.shape[0], BATCH_RECORDS):

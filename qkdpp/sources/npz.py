@@ -106,6 +106,7 @@ def open_npz(request: Request) -> Opened:
 
     def stream(tally: Tally) -> Iterator[Batch]:
         for path in request.paths:
+            tally.part = path
             with _opened(path) as archive:
                 yield from _batches(path, archive, tally)
 

@@ -58,6 +58,7 @@ def number_rows(
     file: BinaryIO, path: Path, columns: int, tally: Tally, *, line: int = 1
 ) -> Iterator[NDArray[np.int64]]:
     """Rows as int64[n, columns] from the current position of ``file``; ``line`` is the number of its first line."""
+    tally.part = path
     for data, number in _lines(file, path, line):
         whole = data
         if not data.endswith(b"\n"):
@@ -75,6 +76,7 @@ def number_rows(
 
 def hex_words(file: BinaryIO, path: Path, width: int, tally: Tally) -> Iterator[NDArray[np.uint64]]:
     """One hexadecimal number of exactly ``width`` digits per line, as uint64[n]."""
+    tally.part = path
     for data, number in _lines(file, path, 1):
         whole = data.replace(b"\r", b"")
         if not data.endswith(b"\n"):

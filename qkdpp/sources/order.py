@@ -59,17 +59,24 @@ def ordered(batches: Iterator[Batch], tick_as: int, tally: Tally, *, check: str 
         tick_as: attoseconds per tick, for the look-back.
         tally: takes backward steps and dropped tags.
         check: name of a headerless file, which is refused (FormatError) if its times are not plausible.
+
+    Raises:
+        FormatError: a part (``tally.part``) begins before the part before it ends, or ``check`` fails.
     """
     look_back = max(1, LOOK_BACK_AS // tick_as)
     held: Batch | None = None
     last: int | None = None
     emitted: int | None = None
+    part = tally.part
     seen = far_steps = 0
     for batch in batches:
         if not batch.ticks.size:
             if batch.lost:
                 yield batch
             continue
+        if part != tally.part and last is not None and int(batch.ticks[0]) < last - look_back:
+            raise FormatError(f"{tally.part}: begins before {part} ends; give the parts of one recording in order")
+        part = tally.part
         before = tally.backward_steps
         far_steps += _count_backward(batch.ticks, last, look_back, tally)
         last = int(batch.ticks[-1])

@@ -93,7 +93,7 @@ def foreign_hdf5(folder: Path) -> bytes:
     path = folder / "foreign.sample"
     with h5py.File(path, "w") as file:
         file["time"], file["channel"] = TIMES, (np.arange(N) % 4).astype(np.uint16)
-        file.attrs["meta"], file.attrs["instrument"] = '{"tick_as": 1000000}', "a tagger"
+        file.attrs["meta"], file.attrs["instrument"] = np.bytes_('{"tick_as": 1000000}'), "a tagger"
     return path.read_bytes()
 
 
@@ -117,7 +117,7 @@ PTU_CODES = (
 def samples(folder: Path) -> list[tuple[str, dict[str, object], bytes]]:
     """(format, further arguments of open_recording, content) of every readable kind."""
     words = s15_words()
-    tick = {"tick_as": 10**6}
+    tick: dict[str, object] = {"tick_as": 10**6}
     plain = "".join(f"{i % 4} {t}\n" for i, t in enumerate(TIMES)).encode()
     swapped = "".join(f"{t}, {i % 4}\n" for i, t in enumerate(TIMES)).encode()
     single = "".join(f"{t}\n" for t in TIMES).encode()
@@ -128,7 +128,7 @@ def samples(folder: Path) -> list[tuple[str, dict[str, object], bytes]]:
     raw_tags = b"".join(struct.pack("<QH", t, i % 3) for i, t in enumerate(TIMES))
     header = struct.pack("<IIII", 0xFA91B387, 40 + len(raw_tags), 0x800, 0x73) + bytes(24)
     spc = struct.pack("<I", 1 << 31 | 500) + struct.pack(f"<{N}I", *[i % 4 << 12 | i * 90 % 4096 for i in range(N)])
-    with_index = {"options": {"index": True, "ref_period_ps": 10**12}}
+    with_index: dict[str, object] = {"options": {"index": True, "ref_period_ps": 10**12}}
     rows: list[tuple[str, dict[str, object], bytes]] = [
         (
             "ptu",

@@ -9,7 +9,7 @@ import pytest
 
 from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import TimeTags
-from qkdpp.sources import open_recording, read_all
+from qkdpp.sources import ReadStats, open_recording, read_all
 from qkdpp.sources.picoquant_pulses import t3_records
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -91,7 +91,7 @@ def test_counts_beyond_the_file_warn_and_are_an_error_when_strict(name: str) -> 
         read_all(open_recording(PICOQUANT / name, strict=True))
 
 
-def s15(name: str, **kwargs: object) -> tuple[TimeTags, object]:
+def s15(name: str, **kwargs: object) -> tuple[TimeTags, ReadStats]:
     recording = open_recording(S15 / name, **kwargs)  # type: ignore[arg-type]
     return read_all(recording), recording.stats
 

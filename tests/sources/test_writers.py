@@ -90,7 +90,7 @@ def test_lost_intervals_read_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["hdf5", "npz", "csv"])
 def test_metadata_reads_back(name: str, tmp_path: Path) -> None:
-    metadata = {"instrument": "tagger", "start": "2026-01-01T00:00:00Z", "count": 3}
+    metadata: dict[str, str | int | float] = {"instrument": "tagger", "start": "2026-01-01T00:00:00Z", "count": 3}
     write_recording(tmp_path / "run", [tags_of([1], [1])], format=name, metadata=metadata)
     found = open_recording(tmp_path / "run").metadata
     assert {key: str(found[key]) for key in metadata} == {key: str(value) for key, value in metadata.items()}
