@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from qkdpp.core.errors import LocalProtocolError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recount:

@@ -26,7 +26,7 @@ from qkdpp.core.stage import Message, Stage, receive, seal, send, unseal
 from qkdpp.estimation import KeyLength
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.parameters import Parameters
-from qkdpp.reconciliation import Reconciled
+from qkdpp.reconciliation import Reconciled, probe
 from qkdpp.sifting.health import check
 from qkdpp.verification import Verified
 
@@ -120,14 +120,17 @@ def correct_and_verify(sifted: SiftedKey, party: Party) -> Stage[tuple[Verified,
 
 
 def _correct(sifted: SiftedKey, party: Party) -> Stage[Reconciled]:
-    correction = party.parameters.correction
+    correction, ledger, log = party.parameters.correction, party.log.ledger, party.log
+    hint = correction.qber_hint
+    if hint is None:
+        guess = max(sifted.qber_hint, MIN_HINT)
+        if party.role == "alice":
+            hint = yield from probe.alice(sifted.key, guess, entropy=party.entropy, ledger=ledger)
+        else:
+            hint = yield from probe.bob(sifted.key, guess, ledger=ledger)
     stage = reconciliation.by_name(correction.method)
-    hint = correction.qber_hint or sifted.qber_hint
     half = stage.alice if party.role == "alice" else stage.bob
-    reconciled = yield from half(
-        sifted.key, qber_hint=min(max(hint, MIN_HINT), 0.25), entropy=party.entropy, ledger=party.log.ledger
-    )
-    log = party.log
+    reconciled = yield from half(sifted.key, qber_hint=hint, entropy=party.entropy, ledger=ledger)
     log.facts["correction_rounds"] = reconciled.rounds
     log.mark("corrected", len(reconciled.key))
     return reconciled
