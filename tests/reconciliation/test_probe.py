@@ -21,8 +21,8 @@ def run(n: int, qber: float, guess: float, seed: int = 1):
     a, b = keys(n, qber, seed)
     ledgers = Ledger(), Ledger()
     alice = probe.alice(a, guess, entropy=OsEntropy(), ledger=ledgers[0])
-    rates = run_pair(alice, probe.bob(b, guess, ledger=ledgers[1]))
-    return *rates, ledgers
+    rate_a, rate_b, _ = run_pair(alice, probe.bob(b, guess, ledger=ledgers[1]))
+    return rate_a, rate_b, ledgers
 
 
 def test_a_good_guess_stays():
@@ -47,7 +47,9 @@ def test_both_sides_agree_and_book_the_same():
 
 
 def test_unrelated_keys_are_reported_as_hopeless_and_short_ones_not_probed():
-    assert run(20_000, 0.5, 0.02)[0] >= 0.09
+    found = [run(20_000, 0.5, 0.02, seed)[0] for seed in range(50)]
+    assert min(found) > 0.03  # half of the blocks differ, give or take four standard deviations
+    assert np.median(found) >= 0.09
     a, b, ledgers = run(probe.MIN_KEY_BITS - 1, 0.3, 0.02)
     assert a == b == 0.02
     assert not ledgers[0].entries
