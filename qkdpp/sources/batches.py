@@ -21,8 +21,8 @@ from qkdpp.core.errors import FormatError, InputError
 Metadata: TypeAlias = dict[str, str | int | float]
 Options: TypeAlias = Mapping[str, str | int | bool]
 
-BATCH_RECORDS = 1 << 19
-"""Records decoded at once: bounds memory whatever the size of the file."""
+BATCH_RECORDS = 1 << 17
+"""Records decoded at once: bounds memory whatever the size of the file, and stays in the cache."""
 CHUNK_TAGS = 1 << 20
 """Most tags in one chunk of a recording."""
 

@@ -9,6 +9,7 @@ mean, so T3 times drift against a clock; the pulse number itself is kept by
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
 from qkdpp.core.tags import AS_PER_S
+from qkdpp.kernels import backend
 from qkdpp.sources.batches import Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size, open_file, record_blocks
 from qkdpp.sources.integers import scaled
@@ -26,6 +28,8 @@ from qkdpp.sources.ptu_header import PtuHeader, read_ptu_header
 
 EVENTS_DROPPED = 0x080
 """Bit of ``TTResult_MDescWarningFlags``: the instrument lost events during the recording."""
+LARGE_RECORDS = 1 << 28
+"""Records (1 GiB) from which on the second that Numba's import takes is won back."""
 _RECORD = np.dtype("<u4")
 
 
@@ -119,11 +123,16 @@ def decoded_records(part: TttrFile, tally: Tally) -> Iterator[Decoded]:
     present = (file_size(part.path) - part.data_offset) // _RECORD.itemsize
     if part.announced != present:
         tally.incomplete(f"{part.path}: the header announces {part.announced} records, the file holds {present}")
-    decoder = Decoder(part.layout, str(part.path))
+    decoder = Decoder(part.layout, str(part.path), fast=_numba_pays(present))
     for words in record_blocks(part.path, _RECORD, tally, offset=part.data_offset):
         yield decoder.decode(words)
     if decoder.invalid:
         tally.warn(f"{part.path}: {decoder.invalid} records mean nothing in this record type and were skipped")
+
+
+def _numba_pays(n_records: int) -> bool:
+    """Whether the Numba loop is worth its import: it is there already, or the file is large."""
+    return ("numba" in sys.modules or n_records >= LARGE_RECORDS) and backend() == "numba"
 
 
 def _t3_ticks(part: TttrFile, tags: Decoded) -> NDArray[np.int64]:

@@ -79,10 +79,14 @@ class _Fields(NamedTuple):
 
 
 class Decoder:
-    """Decodes blocks of one record stream; carries the overflow count from block to block."""
+    """Decodes blocks of one record stream; carries the overflow count from block to block.
 
-    def __init__(self, layout: Layout, name: str) -> None:
+    ``fast`` lets the Numba loop do the layouts it knows.
+    """
+
+    def __init__(self, layout: Layout, name: str, *, fast: bool = False) -> None:
         self._layout = layout
+        self._fast = fast and not layout.t3 and not layout.picoharp
         self._name = name
         self._overflows = 0
         self.invalid = 0
@@ -90,6 +94,27 @@ class Decoder:
 
     def decode(self, words: Words) -> Decoded:
         """Photons, sync events and markers of a block of records, in file order."""
+        found = self._decode_fast(words) if self._fast else None
+        return self._decode(words) if found is None else found
+
+    def _decode_fast(self, words: Words) -> Decoded | None:
+        """The same by the Numba loop, or None for a block that it leaves to NumPy."""
+        from qkdpp.sources.picoquant_fast import UNUSUAL, decode_t2  # noqa: PLC0415 - Numba takes a second to import
+
+        layout = self._layout
+        time, ids = np.empty(words.size, dtype=np.int64), np.empty(words.size, dtype=np.uint8)
+        n, overflows = decode_t2(words, self._overflows, layout.wrap, layout.counted, time, ids)
+        if n == UNUSUAL:
+            return None
+        self._overflows = self._checked(overflows)
+        return Decoded(time[:n], None, ids[:n])
+
+    def _checked(self, overflows: int) -> int:
+        if (overflows + 2) * self._layout.wrap >= 1 << 62:
+            raise FormatError(f"{self._name}: overflow records add up to a time beyond 63 bits")
+        return overflows
+
+    def _decode(self, words: Words) -> Decoded:
         fields = _picoharp_fields(words, self._layout) if self._layout.picoharp else _hydra_fields(words, self._layout)
         time, dtime, ids = fields.time, fields.dtime, fields.ids
         if self._overflows or fields.overflows.any():
@@ -114,9 +139,7 @@ class Decoder:
         wrap = self._layout.wrap
         at = fields.special[fields.overflows > 0]
         running = np.cumsum(fields.overflows[fields.overflows > 0], dtype=np.int64)
-        total = self._overflows + (int(running[-1]) if running.size else 0)
-        if (total + 2) * wrap >= 1 << 62:
-            raise FormatError(f"{self._name}: overflow records add up to a time beyond 63 bits")
+        total = self._checked(self._overflows + (int(running[-1]) if running.size else 0))
         base = (np.concatenate([[0], running]) + self._overflows) * np.int64(wrap)
         edges = np.concatenate([[0], at, [time.size]])
         time += np.repeat(base, np.diff(edges))
