@@ -45,12 +45,18 @@ class _Channels:
             return self._index_sparse(ids)
         if low < self._low or high >= self._low + self._table.size:
             self._build(min(low, self._low), max(high, self._low + self._table.size - 1))
-        offset = ids if self._low == 0 else ids.astype(np.int64) - self._low
-        dense: NDArray[np.uint8] = self._table[offset]
+        dense = self._looked_up(ids)
         if int(dense.max()) == _UNKNOWN:
             self._add(np.unique(ids[dense == _UNKNOWN]))
             return self.index(ids)
         return dense
+
+    def _looked_up(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+        if ids.dtype == np.uint8 and self._low == 0:
+            # Several times as fast as an index array, which NumPy would widen to 64 bits first.
+            return np.frombuffer(bytearray(ids).translate(self._table[:256].tobytes()), dtype=np.uint8)
+        mapped: NDArray[np.uint8] = self._table[ids.astype(np.int64) - self._low]
+        return mapped
 
     def _build(self, low: int, high: int) -> None:
         self._low = low
