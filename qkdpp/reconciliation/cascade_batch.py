@@ -1,0 +1,208 @@
+"""One party's half of a batch of Cascade: what to ask next, what the answers mean.
+
+The public part is the same on both sides as long as both take the same
+answers; ``docs/notes/cascade.md`` states the rules in words. Importing this
+module compiles kernels: stages import it when a conversation begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.bits import Bits, Words, n_words
+from qkdpp.core.entropy import expand, permutation
+from qkdpp.kernels import cascade_frames as kernel
+from qkdpp.kernels.cascade_frames import PASSES, ROWS, Entries, Frames
+from qkdpp.kernels.parity import permute, scatter
+from qkdpp.reconciliation import cascade_steering as steering
+
+
+@dataclass(slots=True)
+class Batch:
+    """Up to some 1,000 frames of a key, all in the same round.
+
+    Attributes:
+        frames: the state of the frames, with the orders drawn from the seed and this party's key.
+        shuffles: int32[tables, N]: position in a frame to bit of the frame.
+        corrects: whether this party changes its key.
+        hint: the error rate expected.
+        block, blocks: per frame, length and number of the blocks of the first pass so far.
+        cutting: per frame, whether the first pass is still being cut into blocks.
+        rate: per frame, the error rate estimated in the first pass.
+        finished: per frame, whether it is clean.
+        entries: the last round.
+        cycle: rounds begun, those without a question included.
+        rounds: rounds with a question.
+    """
+
+    frames: Frames
+    shuffles: NDArray[np.int32]
+    corrects: bool
+    hint: float
+    block: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    cutting: NDArray[np.bool_]
+    rate: NDArray[np.float64]
+    finished: NDArray[np.bool_]
+    entries: Entries
+    cycle: int = 0
+    rounds: int = 0
+
+    def ask(self) -> Bits | None:
+        """The parities of this party's key that come next; None when the batch has ended."""
+        while self.cycle < steering.MAX_ROUNDS:
+            wishes = self._wishes()
+            if not wishes.any():
+                return None
+            self.entries = _room(self.frames, wishes)
+            deep, hurry = self.cycle >= steering.DEEP_FROM, self.cycle >= steering.HURRY_FROM
+            kernel.plan(self.frames, wishes, hurry, deep, self.entries)
+            self.cycle += 1
+            out = np.zeros(n_words(int(self.entries.first[-1])), dtype=np.uint64)
+            asked = kernel.parities(self.frames, self.entries, out)
+            if asked:
+                self.rounds += 1
+                return Bits(out[: n_words(asked)], asked)
+            kernel.absorb(self.frames, self.entries, out, self.corrects)
+        return None
+
+    def tell(self, answers: Bits) -> None:
+        """Takes the answers to the last ``ask``: one bit per parity, one where the keys differ."""
+        kernel.absorb(self.frames, self.entries, answers.words, self.corrects)
+
+    def suspects(self) -> list[int]:
+        """Frames that were not clean in the end."""
+        return [int(f) for f in np.flatnonzero(~self.finished)]
+
+    def add_pattern(self, pattern: Words, start: int, frame_bits: int) -> None:
+        """Sets the bits of ``pattern``, frames of ``frame_bits`` from ``start``, where errors were found."""
+        bits = 64 * self.frames.width
+        for f, state in enumerate(self.frames.state):
+            order = self.shuffles[state[kernel.TABLE], : state[kernel.LENGTH]]
+            scatter(self.frames.words, (f * ROWS + kernel.WRONG) * bits, order, pattern, start + f * frame_bits)
+
+    def _wishes(self) -> NDArray[np.int64]:
+        """What every frame does next, int64[F, 3] as :func:`qkdpp.kernels.cascade_frames.plan` takes it."""
+        state = self.frames.state
+        wishes = np.zeros((len(state), 3), dtype=np.int64)
+        odd = _odd_nodes(self.frames)
+        clean = (odd == 0) & (state[:, kernel.MASK_ODD] == 0) & (state[:, kernel.SEARCH] < 0)
+        self.finished = clean & (state[:, kernel.ASKED] == 1)
+        wishes[~self.finished, 0] = kernel.SEARCH_ODD
+        for f in np.flatnonzero(self.cutting):
+            wishes[f] = self._cut_first_pass(int(f))
+        opened = state[:, kernel.OPENED]
+        due = (odd == 0) | ((self.cycle >= steering.HURRY_FROM) & (opened == PASSES - 1))
+        for f in np.flatnonzero(due & (opened < PASSES) & (wishes[:, 0] == kernel.SEARCH_ODD)):
+            n = int(state[f, kernel.LENGTH])
+            if opened[f] == PASSES - 1:
+                wishes[f] = kernel.OPEN, *steering.third_blocks(int(odd[f]), n)
+            else:
+                wishes[f] = kernel.OPEN, *steering.second_blocks(float(self.rate[f]), n)
+        return wishes
+
+    def _cut_first_pass(self, f: int) -> tuple[int, int, int]:
+        """First blocks by the hint, then halved until a block holds as many errors as wanted."""
+        state, block, blocks = self.frames.state[f], int(self.block[f]), int(self.blocks[f])
+        n = int(state[kernel.LENGTH])
+        if state[kernel.OPENED] == 0:
+            return kernel.OPEN, 0, block
+        rate = steering.estimate(int(state[kernel.N_ODD]), blocks, block, self.hint)
+        self.rate[f] = steering.ERRORS_PER_BLOCK_1 / block if rate is None else rate
+        wanted = 2 * blocks if rate is None else steering.blocks_wanted(rate, n)
+        if block > 1 and wanted >= 2 * blocks:
+            self.block[f], self.blocks[f] = block // 2, -(-n // (block // 2))
+            return kernel.HALVE, blocks, block
+        self.cutting[f] = False
+        if block > 1 and wanted > blocks:
+            return kernel.HALVE, wanted - blocks, block
+        return kernel.SEARCH_ODD, 0, 0
+
+
+def _odd_nodes(frames: Frames) -> NDArray[np.int64]:
+    """Odd nodes of each frame, all passes together."""
+    total: NDArray[np.int64] = frames.state[:, kernel.N_ODD : kernel.N_ODD + PASSES].sum(axis=1)
+    return total
+
+
+def _room(frames: Frames, wishes: NDArray[np.int64]) -> Entries:
+    """Empty entries, enough for the next round."""
+    blocks = -(-frames.state[:, kernel.LENGTH] // np.maximum(wishes[:, 2], 1))
+    most = np.where(wishes[:, 0] == kernel.OPEN, blocks, wishes[:, 1]) + 3 * _odd_nodes(frames) + steering.MASKS + 1
+    room = int(most.sum())
+    return Entries(
+        first=np.zeros(len(wishes) + 1, dtype=np.int64),
+        code=np.empty(room, dtype=np.uint8),
+        lo=np.empty(room, dtype=np.int32),
+        mid=np.empty(room, dtype=np.int32),
+    )
+
+
+def _orders(seed: bytes, label: str, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Shuffle of a frame's bits, then the lists and their inverses, [PASSES, n] each, for frames of n bits."""
+    shuffle = permutation(seed, f"{label} shuffle", n).astype(np.int32)
+    order = np.zeros((PASSES, n), dtype=np.int32)
+    place = np.zeros((PASSES, n), dtype=np.int32)
+    for p in range(1, PASSES):
+        order[p] = permutation(seed, f"{label} pass {p}", n)
+        place[p, order[p]] = np.arange(n, dtype=np.int32)
+    return shuffle, order, place
+
+
+def _load(frames: Frames, key: Bits, start: int, frame_bits: int, shuffles: NDArray[np.int32]) -> None:
+    """Fills the key rows with the key from bit ``start`` on, in the order of each list."""
+    bits = 64 * frames.width
+    orders = frames.order.reshape(-1, PASSES, bits)
+    for f, state in enumerate(frames.state):
+        table, n, row = state[kernel.TABLE], state[kernel.LENGTH], f * ROWS * bits
+        permute(key.words, start + f * frame_bits, shuffles[table, :n], frames.words, row)
+        for p in range(1, PASSES):
+            permute(frames.words, row, orders[table, p, :n], frames.words, row + p * bits)
+
+
+def new_batch(
+    key: Bits, start: int, stop: int, *, frame_bits: int, seed: bytes, number: int, hint: float, corrects: bool
+) -> Batch:
+    """The batch of ``key`` from bit ``start`` to ``stop``, in frames of ``frame_bits`` and a shorter last one.
+
+    ``number`` tells the batches of one seed apart.
+    """
+    count, width = -(-(stop - start) // frame_bits), n_words(frame_bits)
+    rest = (stop - start) % frame_bits
+    sizes = [frame_bits] if stop - start >= frame_bits else []
+    state = np.zeros((count, kernel.COLUMNS), dtype=np.int64)
+    state[:, kernel.LENGTH], state[:, kernel.SEARCH] = frame_bits, -1
+    if rest:
+        state[-1, kernel.LENGTH], state[-1, kernel.TABLE] = rest, len(sizes)
+        sizes.append(rest)
+    shuffles = np.zeros((len(sizes), 64 * width), dtype=np.int32)
+    order = np.zeros((len(sizes), PASSES, 64 * width), dtype=np.int32)
+    place = np.zeros_like(order)
+    for t, n in enumerate(sizes):
+        shuffles[t, :n], order[t, :, :n], place[t, :, :n] = _orders(seed, f"cascade {number} {n}", n)
+    masks = b"".join(expand(seed, f"cascade {number} mask {q}", 8 * width) for q in range(steering.MASKS))
+    frames = Frames(
+        words=np.zeros(count * ROWS * width, dtype=np.uint64),
+        state=state,
+        order=order.ravel(),
+        place=place.ravel(),
+        masks=np.frombuffer(masks, dtype="<u8").astype(np.uint64),
+        width=width,
+    )
+    _load(frames, key, start, frame_bits, shuffles)
+    block = np.array([steering.first_block(hint, int(n)) for n in state[:, kernel.LENGTH]], dtype=np.int64)
+    return Batch(
+        frames=frames,
+        shuffles=shuffles,
+        corrects=corrects,
+        hint=hint,
+        block=block,
+        blocks=-(-state[:, kernel.LENGTH] // block),
+        cutting=np.ones(count, dtype=np.bool_),
+        rate=np.zeros(count),
+        finished=np.zeros(count, dtype=np.bool_),
+        entries=_room(frames, np.zeros((count, 3), dtype=np.int64)),
+    )
