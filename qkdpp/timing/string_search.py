@@ -29,7 +29,8 @@ CONFIRM_SIGNIFICANCE = 4.5
 """A single test at a known shift: chance below 5e-5, on top of the margin of the search."""
 MAX_UNIT = 1 << 19
 MAX_TRANSFORM = 1 << 21
-MAX_UNITS = 128
+MAX_EFFORT = 300_000_000
+"""Shifts times pieces of the string that are tried before giving up."""
 DETECTOR_REACH = 64
 """Whole-slot delays of single detectors are looked for within so many slots."""
 
@@ -99,7 +100,7 @@ def find_shift(clicks: Clicks, string: SyncString, *, guess: int, reach: int) ->
         return None
     total = np.zeros(2 * reach + 1, dtype=np.float32)
     threshold = sqrt(2 * log(max(total.size, 2))) + MARGIN
-    most = min(len(units) - 1, MAX_UNITS)
+    most = min(len(units) - 1, max(4, MAX_EFFORT // total.size))
     used, wanted = 0, 1
     while used < most:
         while used < min(wanted, most):
@@ -168,9 +169,11 @@ def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
         for extra in range(-DETECTOR_REACH, DETECTOR_REACH + 1):
             _, scores = score(near, string, extra)
             sums.append(significance(float(scores.sum(dtype=np.int64)), scores.size))
+        threshold = sqrt(2 * log(len(sums))) + MARGIN
         best = int(np.argmax(sums))
-        certain = sums[best] >= sqrt(2 * log(len(sums))) + MARGIN
-        result[channel] = best - DETECTOR_REACH if certain else 0
+        # a clock that slipped shows two peaks: a channel that agrees where it is stays there
+        moved = sums[best] >= threshold and sums[DETECTOR_REACH] < threshold
+        result[channel] = best - DETECTOR_REACH if moved else 0
     return result
 
 
@@ -213,18 +216,16 @@ def _symbols(state: Bytes) -> NDArray[np.complex64]:
 def stretches(clicks: Clicks, string: SyncString, enough: int = 100) -> list[tuple[int, int, float]]:
     """Checks clicks with final pulse numbers along the recording: (first slot, last slot, significance) of groups.
 
-    A group is as many whole frames as hold ``enough`` clicks on string pulses; a slip of the clock shows as a group
-    without agreement.
+    A group is as many whole frames as hold ``enough`` clicks on string pulses (what is left at the end is not judged);
+    a slip of the clock shows as a group without agreement.
     """
     at, scores = score(clicks, string, 0)
     frame = clicks.slots[at] // string.frame
-    if not at.size:
-        return []
-    edges = np.flatnonzero(np.diff(frame)) + 1
+    edges = np.append(np.flatnonzero(np.diff(frame)) + 1, at.size)
     groups: list[tuple[int, int, float]] = []
     begin = 0
-    for edge in [*edges.tolist(), at.size]:
-        if edge - begin >= enough or (edge == at.size and edge > begin):
+    for edge in edges.tolist():
+        if edge - begin >= enough:
             total = float(scores[begin:edge].sum(dtype=np.int64))
             first, last = int(frame[begin]) * string.frame, (int(frame[edge - 1]) + 1) * string.frame
             groups.append((first, last, significance(total, edge - begin)))
