@@ -63,3 +63,6 @@ class Clicks:
     at_tick: NDArray[np.int64]
     histogram: NDArray[np.int64]
     counters: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Clicks(n={self.slots.size})"

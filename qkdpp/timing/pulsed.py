@@ -20,7 +20,7 @@ from qkdpp.core.entropy import Entropy
 from qkdpp.core.sync_string import SyncString
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
 from qkdpp.timing.clock import Clock, ClockReport
-from qkdpp.timing.delays import find_delays
+from qkdpp.timing.delays import find_delays, follow_phase
 from qkdpp.timing.detect import Detections, DoubleClickRule, detect
 from qkdpp.timing.numbering import Counted, Guess, Numbered, first_run_only, number
 from qkdpp.timing.qubit_clock import Arrivals
@@ -130,13 +130,17 @@ def from_sync(tags: TimeTags, params: PulsedParams) -> Recovered:
         first_sync_pulse=params.first_sync_pulse,
     )
     delays, significance = find_delays(tags, fit.clock, params.detector_of_channel, params.known_delay_ticks)
+    clock, drift = follow_phase(tags, fit.clock, delays)
     first = Guess(
-        tick=int(fit.clock.knot_ticks[0]),
-        pulse=int(fit.clock.knot_slot[0]),
+        tick=int(clock.knot_ticks[0]),
+        pulse=int(clock.knot_slot[0]),
         reach=_reach(params, params.offset_range_s),
     )
-    numbered = _number(tags, params, (fit.clock, fit.run), delays=delays, guesses=[_hinted(tags, params), first])
-    sync = f"sync: regression over {fit.window} pulses, {fit.missing} missing, {fit.rejected} rejected"
+    numbered = _number(tags, params, (clock, fit.run), delays=delays, guesses=[_hinted(tags, params), first])
+    sync = (
+        f"sync: regression over {fit.window} pulses, {fit.missing} missing, {fit.rejected} rejected; "
+        f"the signal drifts by {drift:.3f} slots"
+    )
     return _recovered(tags, params, numbered, rms_ticks=fit.jitter_ticks, significance=significance, note=sync)
 
 

@@ -6,6 +6,7 @@ from timing_streams import DETECTORS, SYNC, Truth, pulsed
 
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.entropy import OsEntropy
+from qkdpp.core.tags import TimeTags
 from qkdpp.timing.delays import fold_peak
 from qkdpp.timing.detect import Detections
 from qkdpp.timing.pulsed import PulsedParams, detections, recover
@@ -106,3 +107,21 @@ def test_fold_peak_is_the_centroid_wherever_it_lies(centre: float) -> None:
 def test_flat_arrivals_have_no_peak() -> None:
     rng = np.random.default_rng(26)
     assert max(fold_peak(rng.uniform(-0.5, 0.5, 5000))[1] for _ in range(50)) < 6
+
+
+def test_a_drift_of_the_signal_against_the_sync_is_followed() -> None:
+    rng = np.random.default_rng(27)
+    truth = pulsed(rng, n_pulses=4_000_000_000, detections=60_000, sync_period=62_500, jitter_ps=60)
+    # from the first second to the sixth the signal drifts by 500 ps, the sync pulses do not
+    signal = truth.tags.channel != truth.tags.channel_ids.index(SYNC)
+    t = (truth.tags.ticks - int(truth.tags.ticks[0])) * 1e-12
+    late = truth.tags.ticks + np.where(signal, np.rint(t / 6.4 * 500), 0).astype(np.int64)
+    order = np.argsort(late, kind="stable")
+    tags = TimeTags(
+        ticks=late[order], channel=truth.tags.channel[order], channel_ids=truth.tags.channel_ids, tick_as=1_000_000
+    )
+    params = replace(BASE, sync_period_pulses=62_500, gate_ps=300.0)
+    d = detections(tags, recover(tags, params), params, OsEntropy())
+    # 300 ps about the centre keep 98.8 % of 60 ps jitter; uncorrected, the drift would push out half
+    assert len(d) > 0.97 * 60_000
+    assert agreement(d, truth)[0] > 0.99
