@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.bits import Bits, Words, n_words
-from qkdpp.core.entropy import expand, permutation
+from qkdpp.core.entropy import expand
 from qkdpp.kernels import cascade_frames as kernel
 from qkdpp.kernels.cascade_frames import PASSES, ROWS, Entries, Frames
 from qkdpp.kernels.parity import permute, scatter
 from qkdpp.reconciliation import cascade_steering as steering
+from qkdpp.reconciliation.shuffle import shuffle
 
 
 @dataclass(slots=True)
@@ -143,13 +144,12 @@ def _room(frames: Frames, wishes: NDArray[np.int64]) -> Entries:
 
 def _orders(seed: bytes, label: str, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """Shuffle of a frame's bits, then the lists and their inverses, [PASSES, n] each, for frames of n bits."""
-    shuffle = permutation(seed, f"{label} shuffle", n).astype(np.int32)
     order = np.zeros((PASSES, n), dtype=np.int32)
     place = np.zeros((PASSES, n), dtype=np.int32)
     for p in range(1, PASSES):
-        order[p] = permutation(seed, f"{label} pass {p}", n)
+        order[p] = shuffle(seed, f"{label} pass {p}", n)
         place[p, order[p]] = np.arange(n, dtype=np.int32)
-    return shuffle, order, place
+    return shuffle(seed, f"{label} pass 0", n), order, place
 
 
 def _load(frames: Frames, key: Bits, start: int, frame_bits: int, shuffles: NDArray[np.int32]) -> None:
