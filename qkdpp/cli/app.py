@@ -11,7 +11,7 @@ import sys
 import typer
 
 from qkdpp import __version__
-from qkdpp.core.errors import AuthenticationError, InputError
+from qkdpp.core.errors import InputError
 
 VERBS: dict[str, str] = {
     "info": "qkdpp.cli.info",
@@ -24,7 +24,7 @@ VERBS: dict[str, str] = {
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""
 
-EXIT_FAULT, EXIT_INPUT, EXIT_NO_KEY = 1, 2, 3
+EXIT_INPUT = 2
 
 
 def _print_version(value: bool) -> None:
@@ -66,6 +66,3 @@ def main() -> None:
     except InputError as error:
         print(f"qkdpp: {error}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
-    except AuthenticationError as error:
-        print(f"qkdpp: {error}", file=sys.stderr)
-        sys.exit(EXIT_NO_KEY)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time  # noqa: TID251 - the console is no stage
+import threading  # noqa: TID251 - the console is no stage
+import time  # noqa: TID251
 from types import TracebackType
 
 from rich.console import Console
@@ -18,14 +19,19 @@ class Progress:
         self._console = Console(stderr=True)
         self._quiet = quiet or not self._console.is_terminal
         self._started = time.monotonic()
+        self._what = "working"
         self._status: Status | None = None
+        self._over = threading.Event()
 
     def __enter__(self) -> Progress:
+        if not self._quiet:
+            threading.Thread(target=self._show, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         if self._status is not None:
             self._status.stop()
 
@@ -35,12 +41,13 @@ class Progress:
 
     def step(self, what: str) -> None:
         """What is being done now."""
-        elapsed = time.monotonic() - self._started
-        if self._quiet or elapsed < QUIET_S:
+        self._what = what
+
+    def _show(self) -> None:
+        """Waits, then keeps the line current until the work is over."""
+        if self._over.wait(QUIET_S):
             return
-        line = f"{what} ({elapsed:.0f} s)"
-        if self._status is None:
-            self._status = self._console.status(line)
-            self._status.start()
-        else:
-            self._status.update(line)
+        self._status = self._console.status(self._what)
+        self._status.start()
+        while not self._over.wait(0.25):
+            self._status.update(f"{self._what} ({time.monotonic() - self._started:.0f} s)")

@@ -21,6 +21,7 @@ def command(
     packed: Annotated[
         bool, typer.Option("--packed", help="The files are packed bits, least significant first.")
     ] = False,
+    bits: Annotated[int | None, typer.Option(help="Bits in each packed file; default all of them.")] = None,
     eps_sec: Annotated[float, typer.Option(help="Secrecy of the amplified key.")] = 1e-10,
     eps_cor: Annotated[float, typer.Option(help="Probability that unequal keys pass verification.")] = 1e-15,
     json_: Annotated[bool, typer.Option("--json", help="Print the balance as JSON and nothing else.")] = False,
@@ -32,12 +33,15 @@ def command(
     """
     from qkdpp.cli.console import Progress
     from qkdpp.core.errors import InputError
+    from qkdpp.offline.folder import refuse_existing
     from qkdpp.offline.keytext import read_sifted
     from qkdpp.offline.reconcile import Request, balance_sheet, describe, reconcile, save
     from qkdpp.offline.steady import now
 
     if phase_error is not None and secret_bits is not None:
         raise InputError("--phase-error and --secret-bits exclude each other")
+    if output is not None:
+        refuse_existing(output)
     request = Request(
         method=method,
         qber_hint=qber,
@@ -46,7 +50,7 @@ def command(
         eps_sec=eps_sec,
         eps_cor=eps_cor,
     )
-    keys = [read_sifted(path, packed=packed) for path in (alice, bob)]
+    keys = [read_sifted(path, packed=packed, n_bits=bits) for path in (alice, bob)]
     with Progress(quiet=json_) as progress:
         progress.step("correcting")
         outcome = reconcile(keys[0], keys[1], request, now)

@@ -33,6 +33,9 @@ class TimeTags:
     def __len__(self) -> int:
         return int(self.ticks.size)
 
+    def __repr__(self) -> str:
+        return f"TimeTags(n={len(self)}, channel_ids={self.channel_ids}, tick_as={self.tick_as})"
+
     @property
     def duration_s(self) -> float:
         """Time from the first to the last tag."""

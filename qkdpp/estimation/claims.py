@@ -46,7 +46,9 @@ class Declared:
         receiver: how the basis is chosen at a receiver: ``active`` modulator or ``passive`` beam splitter.
         squashing_map: reference for the treatment of clicks in both bases, if one is claimed.
         double_click_rule: ``random`` bit, or ``first`` click.
-        blank_all: after any click all detectors are blanked, never a single one.
+        blank_all: after any click all detectors are blanked for a declared dead time, never a single one.
+        variable_length: the length formula may be evaluated on observed counts (profile V).
+        eps_auth: bound promised for forgery of any tag; eps_auth_spent: what the tags of the block add up to.
         p_z_alice: probability of the Z basis at Alice; None if not declared.
         p_z_bob: the same at Bob.
         pool: authentication key from a ``persistent`` pool or a ``throw_away`` one.
@@ -61,6 +63,9 @@ class Declared:
     squashing_map: str = ""
     double_click_rule: Literal["random", "first"] = "random"
     blank_all: bool = True
+    variable_length: bool = True
+    eps_auth: float = 1.0
+    eps_auth_spent: float = 0.0
     p_z_alice: float | None = None
     p_z_bob: float | None = None
     pool: Literal["persistent", "throw_away"] = "persistent"
@@ -159,6 +164,21 @@ def _statements(declared: Declared) -> Iterator[Precondition]:
     )
     yield Precondition(
         name="authentication_pool", kind="declared", passed=True, explanation=f"authentication key is {pool}"
+    )
+    yield Precondition(
+        name="variable_length",
+        kind="declared",
+        passed=declared.variable_length,
+        explanation="the length formula holds for lengths computed from the counts; profile V alone does",
+    )
+    yield Precondition(
+        name="authentication",
+        kind="checked",
+        passed=declared.eps_auth_spent <= declared.eps_auth,
+        lowers_to="none",
+        value=declared.eps_auth_spent,
+        threshold=declared.eps_auth,
+        explanation="the tags of the block can be forged with no more than the promised probability",
     )
     source = "operating system (a computational assumption)" if declared.randomness == "os" else "a device"
     yield Precondition(

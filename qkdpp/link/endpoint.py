@@ -50,15 +50,19 @@ class Traffic:
 
 
 class Endpoint(Generic[R]):
-    """Drives ``stage`` as ``role`` over frames of block ``block_id``, authenticated from ``pool``."""
+    """Drives ``stage`` as ``role`` over frames of block ``block_id``, authenticated from ``pool``.
 
-    def __init__(self, stage: Stage[R], role: Side, block_id: int, pool: Pool) -> None:
+    With fewer than ``pads_needed`` pads left in either lane the block ends before anything is sent.
+    """
+
+    def __init__(self, stage: Stage[R], role: Side, block_id: int, pool: Pool, *, pads_needed: int = 0) -> None:
         self.role: Side = role
         self.transcript: list[Record] = []
         self._peer: Side = "bob" if role == "alice" else "alice"
         self._stage = stage
         self._block = block_id
         self._auth = Authenticator(pool, role, block_id)
+        self._short = pool.remaining < pads_needed
         self._counts: dict[Side, int] = {"alice": 0, "bob": 0}
         self._must_hear = 0
         self._heard = 0
@@ -70,6 +74,11 @@ class Endpoint(Generic[R]):
     def finished(self) -> bool:
         """Whether there is a result."""
         return bool(self._results)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the stage returned a result."""
+        return self.finished and not isinstance(self.result, Aborted)
 
     @property
     def result(self) -> R | Aborted:
@@ -96,7 +105,10 @@ class Endpoint(Generic[R]):
         """Runs the stage up to its first wait; the frames to send, in order."""
         if self._waiting is not None or self.finished:
             raise LocalProtocolError(f"{self.role} was started before")
-        self._guarded(None)
+        if self._short:
+            self._abort(Aborted(reason=AbortReason.POOL_EXHAUSTED, evidence={"before": "the block"}))
+        else:
+            self._guarded(None)
         return self._flush()
 
     def receive(self, frame: bytes) -> list[bytes]:

@@ -17,6 +17,8 @@ from qkdpp.link.pool import EphemeralPool, Pool
 from qkdpp.offline.recount import Recount, recount
 from qkdpp.protocols.block import BlockLog
 
+PADS_PER_BLOCK = 4
+"""Tags that one side sends in a block at most; a block is not begun with fewer."""
 POOL_TAGS = 64
 """Pads per direction of the throw-away pool: many times what one block needs."""
 
@@ -31,7 +33,7 @@ class Outcome:
     bob_log: BlockLog
     alice_endpoint: Endpoint[Bits]
     bob_endpoint: Endpoint[Bits]
-    counted: Recount
+    counted: Recount | None
     auth_bits_used: int
     throw_away: bool
 
@@ -68,7 +70,10 @@ def drive(
     """
     used = pools or EphemeralPool.pair(POOL_TAGS, OsEntropy())
     before = [pool.bits_used for pool in used]
-    ends = (Endpoint(alice, "alice", 0, used[0]), Endpoint(bob, "bob", 0, used[1]))
+    ends = (
+        Endpoint(alice, "alice", 0, used[0], pads_needed=PADS_PER_BLOCK),
+        Endpoint(bob, "bob", 0, used[1], pads_needed=PADS_PER_BLOCK),
+    )
     connect(*ends)
     outcome = Outcome(
         alice=ends[0].result,
@@ -77,12 +82,16 @@ def drive(
         bob_log=logs[1],
         alice_endpoint=ends[0],
         bob_endpoint=ends[1],
-        counted=recount((r.side, r.body) for r in ends[0].transcript if r.kind is Kind.MESSAGE),
+        counted=_recounted(ends[0]) if ends[0].succeeded and ends[1].succeeded else None,
         auth_bits_used=max(pool.bits_used - b for pool, b in zip(used, before, strict=True)),
         throw_away=pools is None,
     )
     _check(outcome)
     return outcome
+
+
+def _recounted(end: Endpoint[Bits]) -> Recount:
+    return recount((record.side, record.body) for record in end.transcript if record.kind is Kind.MESSAGE)
 
 
 def booked(log: BlockLog) -> Recount:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from qkdpp.core.errors import ConfigError
-from qkdpp.core.tags import TimeTags, concatenate
+from qkdpp.core.tags import TimeTags, concatenate, ticks_from_ps
 from qkdpp.offline.runfile import PartySection, RunFile
 from qkdpp.sources import ReadStats, open_recording
 from qkdpp.sources.prepared import PreparedRecord, read_prepared
@@ -27,12 +30,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inputs:
-    """Alice's record (bb84) or recording (bbm92), and Bob's recording, of which detections count from ``from_s``."""
+    """Alice's record (bb84) or recording (bbm92), and Bob's recording, of which detections count from ``from_s``.
+
+    ``whole`` is false where only a part of the recording is used: then the pulses sent do not belong to it.
+    """
 
     prepared: PreparedRecord | None
     alice: Recorded | None
     bob: Recorded
     from_s: float = 0.0
+    whole: bool = True
 
 
 def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progress: Progress) -> Inputs:
@@ -41,6 +48,9 @@ def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progr
     A pulsed recording is read from its start, because pulses are counted from there; what lies before ``from_s``
     falls away after gating.
     """
+    for name, value in (("--from", from_s), ("--to", to_s)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name} {value}: seconds after the first tag, 0 or more")
     prepared = None
     alice = None
     span: tuple[float | None, float | None]
@@ -51,7 +61,13 @@ def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progr
     else:
         span = (from_s, to_s)
         alice = _read(run, "alice", run.alice, span, progress)
-    return Inputs(prepared=prepared, alice=alice, bob=_read(run, "bob", run.bob, span, progress), from_s=from_s or 0.0)
+    return Inputs(
+        prepared=prepared,
+        alice=alice,
+        bob=_read(run, "bob", run.bob, span, progress),
+        from_s=from_s or 0.0,
+        whole=from_s is None and to_s is None,
+    )
 
 
 def _read(
@@ -72,7 +88,22 @@ def _read(
         progress(f"reading {party}'s tags", n)
     if not n:
         raise ConfigError(f"{run.path}: {party}.files hold no tags in the chosen time span")
-    return Recorded(tags=concatenate(chunks), stats=recording.stats, format=recording.format)
+    tags = concatenate(chunks)
+    if run.parameters.protocol == "bbm92":
+        tags = without_delays(tags, section.delays(party))
+    return Recorded(tags=tags, stats=recording.stats, format=recording.format)
+
+
+def without_delays(tags: TimeTags, delays_ps: dict[int, float] | None) -> TimeTags:
+    """The tags with known delays of their channels subtracted (whole ticks), in time order again."""
+    if not delays_ps:
+        return tags
+    shift = np.zeros(len(tags.channel_ids), dtype=np.int64)
+    for index, channel in enumerate(tags.channel_ids):
+        shift[index] = ticks_from_ps(delays_ps.get(channel, 0.0), tags.tick_as)
+    ticks = tags.ticks - shift[tags.channel]
+    order = np.argsort(ticks, kind="stable")
+    return replace(tags, ticks=ticks[order], channel=tags.channel[order])
 
 
 def _check_record(record: PreparedRecord, run: RunFile) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time  # noqa: TID251 - the job is no stage: it names folders and measures
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from qkdpp.link.pool import FilePool, Pool
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline.distill import ClockCache, distill, with_gate
 from qkdpp.offline.drive import Outcome
+from qkdpp.offline.folder import dated, make_folder, refuse_existing
 from qkdpp.offline.inputs import Inputs
 from qkdpp.offline.results import report
 from qkdpp.offline.runfile import RunFile
@@ -42,12 +42,14 @@ def execute(
     run: RunFile, inputs: Inputs, output: Path | None, *, span: tuple[float | None, float | None], progress: Step
 ) -> Result:
     """Distils and writes keys, report and transcript into a new folder; InputError if it exists."""
-    folder = _new_folder(run, output)
+    folder = output or dated(run.folder.resolve().name)
+    refuse_existing(folder)
     progress("distilling")
     with _pools(run) as pools:
         outcome = distill(run, inputs, now=now, pools=pools)
     fields = report(run, inputs, outcome, from_s=span[0], to_s=span[1])
     progress("writing the report")
+    make_folder(folder)
     _write(folder, outcome, fields)
     return Result(report=fields, folder=folder)
 
@@ -63,21 +65,6 @@ def _pools(run: RunFile) -> Iterator[tuple[Pool, Pool] | None]:
         raise ConfigError(f"{run.path}: name alice.pool and bob.pool, or neither")
     with FilePool(run.folder / names[0], "alice") as alice, FilePool(run.folder / names[1], "bob") as bob:
         yield alice, bob
-
-
-def _new_folder(run: RunFile, output: Path | None) -> Path:
-    if output is None:
-        name = run.folder.resolve().name
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        candidates = [Path(f"{name}-{stamp}"), *(Path(f"{name}-{stamp}-{i}") for i in range(2, 100))]
-        output = next((c for c in candidates if not c.exists()), candidates[0])
-    try:
-        output.mkdir(parents=True)
-    except FileExistsError:
-        raise InputError(f"{output}: exists already; results are never overwritten, choose another -o") from None
-    except OSError as error:
-        raise InputError(f"{output}: cannot be created ({error.strerror})") from error
-    return output
 
 
 def _write(folder: Path, outcome: Outcome, fields: dict[str, Any]) -> None:

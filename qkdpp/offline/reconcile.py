@@ -28,6 +28,7 @@ from qkdpp.estimation.security import error_penalty
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline import balance
 from qkdpp.offline.drive import Outcome, drive
+from qkdpp.offline.folder import make_folder
 from qkdpp.protocols import distillation
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey
@@ -161,7 +162,7 @@ def balance_sheet(alice: Bits, bob: Bits, request: Request, outcome: Outcome) ->
         "terms": None if log.length is None else dict(log.length.terms),
         "rounds": log.facts.get("correction_rounds"),
         "health": {"alice": balance.health_fields(outcome.alice_log), "bob": balance.health_fields(outcome.bob_log)},
-        "ledger_recount": balance.recount_fields(outcome.counted, log),
+        "ledger_recount": None if outcome.counted is None else balance.recount_fields(outcome.counted, log),
         "abort": balance.abort_fields(outcome.aborted),
         "stages": balance.stage_fields(log),
         "versions": balance.versions(),
@@ -179,10 +180,7 @@ def _assumption(request: Request) -> str:
 
 def save(folder: Path, outcome: Outcome, sheet: Fields, *, amplified: bool) -> None:
     """Writes report.json, transcript and, if there are any, the keys into a new folder."""
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be created ({error.strerror}); results are never overwritten") from error
+    make_folder(folder)
     (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(sheet)))
     write_transcript(folder / "transcript", outcome.alice_endpoint.transcript)
     if outcome.keys is not None:

@@ -34,6 +34,11 @@ _PACKED = {
 }
 """Count field of a message of error correction -> its packed bytes, and the kind of bit they are."""
 COUNT_BITS = 64
+SILENT = frozenset(
+    """Hello Length ClickMap Bases Preparation TestResult PairBases PairBits CascadeStart HammingStart
+    AmplificationSeed CalibrationRequest CalibrationSegment AnnouncedSlots MatchedSlots""".split()  # noqa: SIM905
+)
+"""Messages that no key bit enters: announcements, public coins, and bits that never become key."""
 
 
 def recount(messages: Iterable[tuple[str, bytes]]) -> Recount:
@@ -58,10 +63,13 @@ def _disclosed(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield "verification", _fitting(name, fields["n_tags"], fields["matches"])
     elif name == "ErrorCounts":
         yield "pattern", COUNT_BITS * len(fields["counts"])
-    else:
-        for count, (data, kind) in _PACKED.items():
-            if count in fields:
-                yield kind, _fitting(name, fields[count], fields[data])
+    elif name not in SILENT:
+        counted = [count for count in _PACKED if count in fields]
+        if not counted:
+            raise LocalProtocolError(f"{name}: a message that the recount does not know")
+        for count in counted:
+            data, kind = _PACKED[count]
+            yield kind, _fitting(name, fields[count], fields[data])
 
 
 def _fitting(name: str, bits: int, data: bytes) -> int:

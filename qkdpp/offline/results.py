@@ -7,6 +7,7 @@ and decides nothing about the keys.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from qkdpp.core.bits import Bits
 from qkdpp.core.ledger import Rule
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S
-from qkdpp.estimation import Claim, Declared, Evidence, KeyLength, assess
+from qkdpp.estimation import Claim, Declared, Evidence, KeyLength, accumulated, assess
 from qkdpp.offline import balance
 from qkdpp.offline.drive import Outcome
 from qkdpp.offline.inputs import Inputs, Recorded
 from qkdpp.offline.runfile import DETECTORS, RunFile
 from qkdpp.offline.series import rates
 from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.parameters import SecuritySection, Source
 from qkdpp.sifting.bb84 import Sifted
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing.detect import Detections
@@ -31,6 +33,12 @@ from qkdpp.timing.pulsed import Recovered
 Fields: TypeAlias = dict[str, Any]
 Matrix: TypeAlias = NDArray[np.int64]
 FORMAT = 1
+SECONDS_PER_YEAR = 31_557_600
+_ABSENT: Fields = {"claim": None, "sifted_bits": 0, "key_basis_bits": 0, "matrix": None, "counters": None} | {
+    "qber": {"total": None, "by_basis": {"Z": None, "X": None}, "by_intensity": []},
+    "announcement_bits_per_detection": None,
+}
+"""What a block that ended early leaves open."""
 
 
 def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | None, to_s: float | None) -> Fields:
@@ -51,6 +59,8 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         "eps_sec": security.eps_sec,
         "eps_cor": security.eps_cor,
         "eps_auth": security.eps_auth,
+        "eps_total": _eps_total(security),
+        "eps_accumulated_year": _eps_year(security, inputs.bob.tags.duration_s),
         "abort": balance.abort_fields(outcome.aborted),
         "stages": _stages(inputs, outcome.bob_log),
         "messages": _traffic(outcome),
@@ -61,8 +71,18 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         fields |= _bb84(run, inputs, outcome)
     else:
         fields |= _bbm92(run, inputs, outcome)
+    fields = _ABSENT | fields
     fields |= _accounts(run, outcome, fields)
     return {name: balance.plain(value) for name, value in fields.items()}
+
+
+def _eps_total(security: SecuritySection) -> float:
+    return security.eps_sec + security.eps_cor + security.eps_auth
+
+
+def _eps_year(security: SecuritySection, block_s: float) -> float | None:
+    """Failure of a year of blocks like this one, one after the other: errors add."""
+    return accumulated(_eps_total(security), round(SECONDS_PER_YEAR / block_s)) if block_s > 0 else None
 
 
 def _by_party(inputs: Inputs, value: Any) -> Fields:  # noqa: ANN401 - any function of a recording
@@ -114,7 +134,7 @@ def _bb84(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
         }
     theirs = outcome.alice_log.facts.get("sifted")
     if isinstance(sifted, Sifted) and isinstance(theirs, Sifted) and isinstance(found, Detections):
-        fields |= _bb84_sifted(run, outcome, sifted, theirs, found)
+        fields |= _bb84_sifted(run, outcome, (theirs, sifted), found, whole=inputs.whole)
         fields["plots"]["series"] = _bb84_series(run, sifted, theirs, found)
     return fields
 
@@ -133,14 +153,22 @@ def _bb84_series(run: RunFile, bob: Sifted, alice: Sifted, found: Detections) ->
     return rates(times, times[bob.key_index], (alice.key ^ bob.key).to_array().astype(bool))
 
 
-def _bb84_sifted(run: RunFile, outcome: Outcome, bob: Sifted, alice: Sifted, found: Detections) -> Fields:
-    source = run.parameters.source
+def _bb84_sifted(
+    run: RunFile, outcome: Outcome, sides: tuple[Sifted, Sifted], found: Detections, *, whole: bool
+) -> Fields:
+    alice, bob = sides
     cells = _key_cells(alice.key, bob.key)
     matrix = bob.disclosed.sum(axis=0) + cells
     wrong = (alice.key ^ bob.key).to_array().astype(bool)
-    by_intensity = [
-        {"intensity": mean, **_intensity(bob, wrong, k)} for k, mean in enumerate(source.intensities if source else [])
-    ]
+    source = run.parameters.source
+    by_intensity = (
+        []
+        if source is None
+        else [
+            {"intensity": mean, **_intensity(bob, wrong, k, source, whole=whole)}
+            for k, mean in enumerate(source.intensities)
+        ]
+    )
     evidence = Evidence(
         matrix=matrix,
         bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
@@ -171,11 +199,17 @@ def _announced_times(run: RunFile, found: Detections) -> NDArray[np.float32]:
     return times
 
 
-def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int) -> Fields:
+def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int, source: Source, *, whole: bool) -> Fields:
+    """Counts, error rates and gains at one intensity; no gains where only a part of the recording was used."""
     n, m = _rates(sifted.disclosed[k])
     n[0] += int(sifted.key_counts[k])
     m[0] += int(wrong[sifted.key_intensity == k].sum())
-    return {"n_z": n[0], "qber_z": _ratio(m[0], n[0]), "n_x": n[1], "qber_x": _ratio(m[1], n[1])}
+    fields: Fields = {"n_z": n[0], "qber_z": _ratio(m[0], n[0]), "n_x": n[1], "qber_x": _ratio(m[1], n[1])}
+    p_bob = (source.p_z_bob, 1.0 - source.p_z_bob)
+    for basis, name in enumerate("zx"):
+        sent = int(sifted.sent[k, basis].sum()) if whole else 0
+        fields[f"gain_{name}"] = _ratio(int(n[basis]), sent * p_bob[basis])
+    return fields
 
 
 def _bbm92(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
@@ -282,9 +316,14 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
             protocol=run.parameters.protocol,
             test_mode=outcome.test_mode,
             phase_randomised=source is not None and source.phase_randomised,
-            intensities_declared=source is not None,
+            intensities_declared=source is not None and source.intensities_declared,
             receiver=source.receiver if source is not None else "passive",
+            squashing_map=source.squashing_map if source is not None else "",
             double_click_rule=run.parameters.timing.double_click,
+            blank_all=run.parameters.timing.dead_time_ns > 0,
+            variable_length=run.parameters.security.profile == "V",
+            eps_auth=run.parameters.security.eps_auth,
+            eps_auth_spent=_eps_auth(outcome),
             p_z_alice=None if source is None else source.p_z_alice,
             p_z_bob=None if source is None else source.p_z_bob,
             pool="throw_away" if outcome.throw_away else "persistent",
@@ -293,22 +332,26 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
     )
 
 
+def _eps_auth(outcome: Outcome) -> float:
+    return max(outcome.alice_endpoint.eps_auth, outcome.bob_endpoint.eps_auth)
+
+
 def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
     log, security = outcome.bob_log, run.parameters.security
     keys = outcome.keys
-    n = int(fields.get("key_basis_bits", 0))
+    n = int(fields["key_basis_bits"])
     errors = log.facts.get("key_errors")
     made = len(keys[0]) if keys is not None else 0
     secret = 0 if outcome.test_mode else made
     length = log.length
     return {
-        "claim": fields.get("claim") if keys is not None else {"level": "none", "failed": [], "passed": []},
+        "claim": _final_claim(fields["claim"], made=keys is not None),
         **balance.leak_fields(log.ledger, security.rule, n, errors if isinstance(errors, int) else None),
         "auth_bits_used": outcome.auth_bits_used,
         "auth": {
             "pool": "throw-away" if outcome.throw_away else "file",
             "tags": sum(record.kind.name == "TAG" for record in outcome.alice_endpoint.transcript),
-            "eps_auth_spent": max(outcome.alice_endpoint.eps_auth, outcome.bob_endpoint.eps_auth),
+            "eps_auth_spent": _eps_auth(outcome),
         },
         "secret_bits": secret,
         "test_bits": made - secret,
@@ -316,9 +359,16 @@ def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
         "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
         "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
         "key_length": length,
-        "ledger_recount": balance.recount_fields(outcome.counted, log),
+        "ledger_recount": None if outcome.counted is None else balance.recount_fields(outcome.counted, log),
         "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, made)},
     }
+
+
+def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
+    """The claim as assessed; without a key nothing is claimed, but what failed stays visible."""
+    if claim is None:
+        return Claim(level="none", failed=(), passed=())
+    return claim if made else replace(claim, level="none" if claim.level == "composable" else claim.level)
 
 
 def _by_rule(log: BlockLog, length: KeyLength, used: Rule) -> Fields:
@@ -332,8 +382,8 @@ def _waterfall(fields: Fields, log: BlockLog, secret: int) -> list[Fields]:
     steps = {
         "tags": fields["stages"][0]["count"] if "stages" in fields else 0,
         "gated": fields["detections"],
-        "sifted": fields.get("sifted_bits", 0),
-        "key basis": fields.get("key_basis_bits", 0),
+        "sifted": fields["sifted_bits"],
+        "key basis": fields["key_basis_bits"],
         "corrected": verified,
         "secret": secret,
     }

@@ -36,7 +36,15 @@ class PartySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def channel_roles(self, party: str) -> dict[int, str]:
         """Instrument channel -> role."""
-        return {_channel(key, f"{party}.channels"): role for key, role in self.channels.items()}
+        roles: dict[int, str] = {}
+        for key, role in self.channels.items():
+            channel = _channel(key, f"{party}.channels")
+            if channel in roles:
+                raise ConfigError(f"{party}.channels: channel {channel} is named twice")
+            roles[channel] = role
+        if list(roles.values()).count("sync") > 1:
+            raise ConfigError(f'{party}.channels: more than one channel has the role "sync"')
+        return roles
 
     def detectors(self, party: str) -> dict[int, int]:
         """Instrument channel -> detector (2 basis + bit) of the channels that count photons."""
@@ -79,7 +87,7 @@ class RunFile:
             matches = sorted(glob.glob(pattern, root_dir=self.folder))
             if not matches:
                 raise ConfigError(f"{self.path}: {party}.files: nothing matches {pattern!r} in {self.folder}")
-            found += [self.folder / match for match in matches]
+            found += [self.folder / match for match in matches if self.folder / match not in found]
         return found
 
 

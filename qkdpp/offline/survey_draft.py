@@ -196,6 +196,7 @@ def _source(record: PreparedSurvey | None) -> Iterator[str]:
         yield f"p_z_alice = {json.dumps(record.p_z)}"
     yield "# p_z_bob = 0.5              # CHECK: share of the light that goes to Bob's Z detectors"
     yield "# phase_randomised = false   # true only if every pulse has a random phase: without it, no composable claim"
+    yield "# intensities_declared = false   # true only if mean photon numbers are calibrated, whatever came before"
     yield '# receiver = "passive"       # or "active" (basis chosen by a modulator)'
 
 

@@ -22,6 +22,7 @@ from qkdpp.protocols.parameters import Parameters
 from qkdpp.sifting import bbm92 as sifting
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing import pairs as timing
+from qkdpp.timing.blanking import blanked
 from qkdpp.timing.pair_values import PairParams
 
 
@@ -51,7 +52,10 @@ def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[
     log.start()
     yield from hello(party)
     coincidences = timing.alice if party.role == "alice" else timing.bob
-    matched = yield from coincidences(tags, pair_params(party.parameters, detectors), party.entropy)
+    section = party.parameters.timing
+    live = blanked(tags, detectors, dead_time_ns=section.dead_time_ns, window_ps=section.gate_ps)
+    log.mark("blanked", len(live), len(tags) - len(live))
+    matched = yield from coincidences(live, pair_params(party.parameters, detectors), party.entropy)
     log.facts["matched"] = matched
     log.mark("gated", int(matched.detector.size))
     sift = sifting.alice if party.role == "alice" else sifting.bob
@@ -77,6 +81,7 @@ def _length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:
             verification_bits=verification,
             dropped_bits=dropped,
             security=security(parameters),
+            form="printed" if parameters.security.profile == "L" else "tight",
         )
 
     return rule

@@ -1,4 +1,7 @@
-"""What a party notes of a block while it runs: counts, reports and stage times, never key bits."""
+"""What a party notes of a block while it runs, for its own report: counts, stage times and what each stage returned.
+
+``facts`` holds the sifted block, raw key included: a log stays with its party and is never written out as it is.
+"""
 
 from __future__ import annotations
 

@@ -55,6 +55,12 @@ class ErrorCounts(Message, frozen=True, kw_only=True):
     counts: list[int]
 
 
+class Length(Message, frozen=True, kw_only=True):
+    """Bob, before the amplification seed: the key length he computed. Alice must have come to the same."""
+
+    secret_bits: int
+
+
 LengthRule = Callable[[int, int, int, NDArray[np.int64]], KeyLength]
 """(leak_bits, verification_bits, dropped_bits, errors by class) -> key length."""
 
@@ -96,19 +102,21 @@ def distil(sifted: SiftedKey, length_rule: LengthRule, party: Party) -> Stage[Bi
     """The secret key of this party; Abort if there is none."""
     verified, counts = yield from correct_and_verify(sifted, party)
     length = _length(sifted, verified, counts, length_rule, party)
+    yield from _agree(length, party)
     return (yield from _amplify(verified.key, length, party))
 
 
 def reconcile(sifted: SiftedKey, party: Party) -> Stage[Bits]:
     """The corrected and verified key, without amplification: equal on both sides, but not secret."""
-    verified, counts = yield from correct_and_verify(sifted, party)
-    _check_qber(sifted, counts, party)
+    verified, _ = yield from correct_and_verify(sifted, party)
     yield from _confirm(party)
     return verified.key
 
 
 def correct_and_verify(sifted: SiftedKey, party: Party) -> Stage[tuple[Verified, NDArray[np.int64]]]:
     """The verified key and the errors by class; refuses raw keys that repeat themselves."""
+    if len(sifted.key) == 0:
+        raise Abort(AbortReason.TOO_FEW_DETECTIONS, sifted_key_bits=0)
     health = check(sifted.key)
     party.log.facts["health"] = health
     if health.refusals:
@@ -116,6 +124,7 @@ def correct_and_verify(sifted: SiftedKey, party: Party) -> Stage[tuple[Verified,
     reconciled = yield from _correct(sifted, party)
     verified = yield from _verify(reconciled, party)
     counts = yield from _count_errors(sifted, reconciled, verified, party)
+    _check_qber(sifted, reconciled, verified, counts, party)
     return verified, counts
 
 
@@ -173,8 +182,8 @@ def _count_errors(
         if reconciled.pattern is None:
             raise RemoteProtocolError("the corrector has no error pattern")
         wrong = reconciled.pattern.to_array().astype(bool)
-        dropped = np.repeat(~verified.kept, reconciled.frame_bits)[:n]
-        counts = np.bincount(sifted.classes[wrong | dropped], minlength=sifted.n_classes).astype(np.int64)
+        unclear = wrong | _dropped(reconciled, verified, n)
+        counts = np.bincount(sifted.classes[unclear], minlength=sifted.n_classes).astype(np.int64)
         yield from send(ErrorCounts(counts=[int(c) for c in counts]))
     else:
         message = yield from receive(ErrorCounts)
@@ -188,9 +197,18 @@ def _count_errors(
     return counts
 
 
-def _check_qber(sifted: SiftedKey, counts: NDArray[np.int64], party: Party) -> None:
-    party.log.facts["key_errors"] = int(counts.sum())
-    qber, limit = float(counts.sum()) / max(len(sifted.key), 1), party.parameters.security.max_qber
+def _dropped(reconciled: Reconciled, verified: Verified, n: int) -> NDArray[np.bool_]:
+    """bool[n]: key bits in frames that verification dropped."""
+    return np.repeat(~verified.kept, reconciled.frame_bits)[:n]
+
+
+def _check_qber(
+    sifted: SiftedKey, reconciled: Reconciled, verified: Verified, counts: NDArray[np.int64], party: Party
+) -> None:
+    """Abort if the error rate of the verified frames is above the limit."""
+    errors = int(counts.sum()) - int(_dropped(reconciled, verified, len(sifted.key)).sum())
+    party.log.facts["key_errors"] = errors
+    qber, limit = errors / len(verified.key), party.parameters.security.max_qber
     if qber > limit:
         raise Abort(AbortReason.QBER_TOO_HIGH, qber=qber, limit=limit)
 
@@ -199,7 +217,6 @@ def _length(
     sifted: SiftedKey, verified: Verified, counts: NDArray[np.int64], length_rule: LengthRule, party: Party
 ) -> KeyLength:
     log, security = party.log, party.parameters.security
-    _check_qber(sifted, counts, party)
     length = length_rule(
         log.ledger.leak_ec_bits(security.rule), log.ledger.verification_bits, verified.dropped_bits, counts
     )
@@ -215,13 +232,23 @@ def _length(
     return length
 
 
+def _agree(length: KeyLength, party: Party) -> Stage[None]:
+    """Both sides must have computed the same length before the seed is drawn; Abort(PARAMETERS_DIFFER) if not."""
+    if party.role == "bob":
+        yield from send(Length(secret_bits=length.secret_bits))
+        yield from seal("estimated")
+        return
+    theirs = yield from receive(Length)
+    yield from unseal("estimated")
+    if theirs.secret_bits != length.secret_bits:
+        raise Abort(AbortReason.PARAMETERS_DIFFER, field="secret_bits", own=length.secret_bits, peer=theirs.secret_bits)
+
+
 def _amplify(key: Bits, length: KeyLength, party: Party) -> Stage[Bits]:
     if party.role == "alice":
-        yield from unseal("estimated")
         secret = yield from amplification.alice(key, length.secret_bits, entropy=party.entropy)
         yield from seal("seed")
     else:
-        yield from seal("estimated")
         secret = yield from amplification.bob(key, length.secret_bits)
         yield from unseal("seed")
     yield from _confirm(party)

@@ -16,14 +16,29 @@ import msgspec
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.core.sync_string import SyncString
+from qkdpp.estimation.decoy import choose_levels
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sections: frozen, by name, no unknown keys."""
 
 
+def _finite(section: _Section, name: str) -> None:
+    """Raises ConfigError where a number is NaN or infinite."""
+    for field in section.__struct_fields__:
+        value = getattr(section, field)
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ConfigError(f"{name}.{field} must be a finite number")
+
+
 class Source(_Section, frozen=True, kw_only=True):
-    """Alice's source and Bob's receiver (prepare-and-measure)."""
+    """Alice's source and Bob's receiver (prepare-and-measure).
+
+    ``phase_randomised`` and ``intensities_declared`` are the operator's word that pulses carry independent random
+    phases and that mean photon numbers are calibrated and do not depend on earlier pulses; ``squashing_map`` cites
+    the treatment of clicks in both bases of a passive receiver. Without them the claim is lower.
+    """
 
     pulse_period_as: int
     intensities: list[float]
@@ -31,10 +46,13 @@ class Source(_Section, frozen=True, kw_only=True):
     p_z_alice: float = 0.5
     p_z_bob: float = 0.5
     phase_randomised: bool = False
+    intensities_declared: bool = False
+    squashing_map: str = ""
     receiver: Literal["active", "passive"] = "passive"
 
     def check(self) -> None:
         """Raises ConfigError unless the values describe a decoy-state source."""
+        _finite(self, "source")
         if self.pulse_period_as <= 0:
             raise ConfigError("source.pulse_period_as must be a positive number of attoseconds")
         if len(self.intensities) != len(self.p_intensity) or not 2 <= len(self.intensities) <= 8:
@@ -46,6 +64,7 @@ class Source(_Section, frozen=True, kw_only=True):
             raise ConfigError("source.intensities must fall strictly, signal first, and not be negative")
         if min(self.p_intensity) <= 0 or not math.isclose(sum(self.p_intensity), 1.0, abs_tol=1e-9):
             raise ConfigError("source.p_intensity must be positive and add up to 1")
+        choose_levels(tuple(self.intensities), tuple(self.p_intensity))
         for name in ("p_z_alice", "p_z_bob"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ConfigError(f"source.{name} must lie between 0 and 1")
@@ -89,6 +108,7 @@ class Timing(_Section, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises ConfigError on values that cannot work."""
+        _finite(self, "timing")
         if self.gate_ps <= 0:
             raise ConfigError("timing.gate_ps must be positive")
         if self.dead_time_ns < 0 or self.search_range_s <= 0:
@@ -111,6 +131,7 @@ class SecuritySection(_Section, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises ConfigError on values outside their range."""
+        _finite(self, "security")
         for name in ("eps_sec", "eps_cor", "eps_auth"):
             if not 1e-30 < getattr(self, name) < 1e-2:
                 raise ConfigError(f"security.{name} must lie between 1e-30 and 1e-2")
@@ -156,8 +177,11 @@ class Parameters(_Section, frozen=True, kw_only=True):
                 raise ConfigError('timing.method = "string" needs a [sync_string] section')
             if self.sync_string is not None:
                 self.sync_string.build()
-        elif self.timing.method != "pairs":
+            return
+        if self.timing.method != "pairs":
             raise ConfigError('timing.method must be "pairs" for bbm92')
+        if self.timing.double_click != "random":
+            raise ConfigError('timing.double_click must be "random" for bbm92')
 
     def digest(self) -> bytes:
         """SHA-256 of the parameters as canonical JSON."""

@@ -73,7 +73,8 @@ def updated(guess: float, differing: int) -> float:
         return guess
     if share >= expected_share(MAX_RATE):
         return MAX_RATE
-    return max((1.0 - (1.0 - 2.0 * share) ** (1.0 / BLOCK_BITS)) / 2.0, 1.0 / (2 * BLOCKS * BLOCK_BITS))
+    measured: float = max((1.0 - (1.0 - 2.0 * share) ** (1.0 / BLOCK_BITS)) / 2.0, 1.0 / (2 * BLOCKS * BLOCK_BITS))
+    return measured
 
 
 # --- conversation ---------------------------------------------------------------------------------------------------

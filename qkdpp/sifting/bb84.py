@@ -23,17 +23,20 @@ from qkdpp.core.bits import BitArray8, Bits, n_bytes
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.stage import Message, Stage, receive, seal, send, unseal
+from qkdpp.core.sync_string import SyncString
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
 
 NOT_HELD = 255
 MAX_DETECTIONS = 1 << 28
+"""Bounds what a short message can make us allocate (2 GiB)."""
+MAX_SLOT = (1 << 50) - 1
 GATE = "bases"
 
 
 class ClickMap(Message, frozen=True, kw_only=True):
     """Bob: the ``n`` slots in which he accepted a detection. No key bit depends on it."""
 
-    max_bytes: ClassVar[int] = 1 << 30
+    max_bytes: ClassVar[int] = 1 << 28
     n: int
     slots: bytes
 
@@ -54,7 +57,7 @@ class Preparation(Message, frozen=True, kw_only=True):
     all other held slots, in slot order; they never become key, so nothing is charged.
     """
 
-    max_bytes: ClassVar[int] = 1 << 29
+    max_bytes: ClassVar[int] = 1 << 28
     n: int
     held: bytes
     bases: bytes
@@ -79,6 +82,11 @@ class PreparedStates(Protocol):
     @property
     def n_pulses(self) -> int:
         """Pulses sent."""
+        ...
+
+    @property
+    def sync_string(self) -> SyncString | None:
+        """The public string among the pulses, if there is one."""
         ...
 
     def lookup(self, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -142,7 +150,7 @@ def sample(n: int, share: float, entropy: Entropy) -> BitArray8:
     if share == 0.0:
         return np.zeros(n, dtype=np.uint8)
     drawn = np.frombuffer(entropy.bytes(4 * n), dtype="<u4")
-    return (drawn < np.uint32(round(share * 2**32))).astype(np.uint8)
+    return (drawn < np.uint64(round(share * 2**32))).astype(np.uint8)
 
 
 def encode_intensities(intensity: NDArray[np.uint8], n_intensities: int) -> list[bytes]:
@@ -176,11 +184,11 @@ def tally(
     return np.bincount(flat, minlength=16 * n_intensities).reshape(n_intensities, 4, 4).astype(np.int64)
 
 
-def _checked(n: int, slots: bytes) -> NDArray[np.int64]:
-    if not 0 <= n <= MAX_DETECTIONS or n > 8 * len(slots) + 8:
-        raise RemoteProtocolError(f"ClickMap: {n} detections in {len(slots)} bytes")
+def _checked(n: int, slots: bytes, n_pulses: int) -> NDArray[np.int64]:
+    if not 0 <= n <= min(MAX_DETECTIONS, n_pulses):
+        raise RemoteProtocolError(f"ClickMap: {n} detections of {n_pulses} pulses")
     try:
-        return decode_slots(slots, n, (1 << 50) - 1)
+        return decode_slots(slots, n, MAX_SLOT)
     except ValueError as error:
         raise RemoteProtocolError(f"ClickMap: {error}") from error
 
@@ -205,10 +213,12 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
     clicks = yield from receive(ClickMap)
     bases = yield from receive(Bases)
     yield from unseal(GATE)
-    slots = _checked(clicks.n, clicks.slots)
+    slots = _checked(clicks.n, clicks.slots, record.n_pulses)
     if bases.n != clicks.n:
         raise RemoteProtocolError("Bases: not one per announced slot")
     b_basis = _bits("Bases", bases.bases, bases.n)
+    if record.sync_string is not None and bool(record.sync_string.mask(slots).any()):
+        raise RemoteProtocolError("ClickMap: slots of the public synchronisation string cannot become key")
     code = record.lookup(slots)
     held = code != NOT_HELD
     if int(held.sum()) == 0:
@@ -235,8 +245,10 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
         )
     )
     result = yield from receive(TestResult)
+    if len(result.counts) != 16 * rules.n_intensities or any(not 0 <= c <= disclosed.size for c in result.counts):
+        raise RemoteProtocolError("TestResult: counts out of range")
     counts = np.array(result.counts, dtype=np.int64)
-    if counts.size != 16 * rules.n_intensities or (counts < 0).any() or int(counts.sum()) != disclosed.size:
+    if int(counts.sum()) != disclosed.size:
         raise RemoteProtocolError("TestResult: the counts do not add up to the disclosed detections")
     state = (a_basis << 1 | bit)[~is_key]
     expected = np.bincount(
@@ -305,7 +317,8 @@ def _parse(
     """Checks and decodes Alice's answer: held, her bases, intensities, and the sampled flags of possible key bits."""
     if answer.n != n:
         raise RemoteProtocolError("Preparation: not for the announced slots")
-    if len(answer.sent) != 4 * rules.n_intensities or any(not 0 <= s < 1 << 60 for s in answer.sent):
+    sent_fits = len(answer.sent) == 4 * rules.n_intensities and all(0 <= s < 1 << 60 for s in answer.sent)
+    if not sent_fits or not 0 <= answer.n_pulses < 1 << 60:
         raise RemoteProtocolError("Preparation: totals of pulses sent are malformed")
     held = _bits("Preparation.held", answer.held, n).astype(bool)
     n_held = int(held.sum())

@@ -64,18 +64,12 @@ def check(key: Bits) -> Health:
     value = float(raw[1 + best] / (variance * (n - lags[best])))
     warnings: list[str] = []
     refusals: list[str] = []
-    _judge("bias", abs(bias), abs(bias) * 2 * np.sqrt(n), (BIAS_WARN, BIAS_REFUSE), (warnings, refusals), bias)
-    _judge(
-        f"autocorrelation at lag {lags[best]}",
-        abs(value),
-        float(score[best]),
-        (AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE),
-        (warnings, refusals),
-        value,
-    )
+    out = (warnings, refusals)
+    _judge("bias", bias, abs(bias) * 2 * np.sqrt(n), (BIAS_WARN, BIAS_REFUSE), out)
+    name = f"autocorrelation at lag {lags[best]}"
+    _judge(name, value, float(score[best]), (AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE), out)
     repeated = _repeated_windows(bits)
-    limits = (REPEATED_WARN, REPEATED_REFUSE)
-    _judge("share of repeated 64-bit windows", repeated, np.inf, limits, (warnings, refusals), repeated)
+    _judge("share of repeated 64-bit windows", repeated, np.inf, (REPEATED_WARN, REPEATED_REFUSE), out)
     return Health(
         bits=n,
         bias=bias,
@@ -97,14 +91,10 @@ def _repeated_windows(bits: BitArray8) -> float:
 
 
 def _judge(
-    name: str,
-    size: float,
-    sigmas: float,
-    limits: tuple[float, float],
-    out: tuple[list[str], list[str]],
-    value: float,
+    name: str, value: float, sigmas: float, limits: tuple[float, float], out: tuple[list[str], list[str]]
 ) -> None:
-    if sigmas < SIGMA or size < limits[0]:
+    """Adds a finding to the warnings or the refusals if it is above a limit and above its noise."""
+    if sigmas < SIGMA or abs(value) < limits[0]:
         return
-    grave = size >= limits[1]
+    grave = abs(value) >= limits[1]
     out[grave].append(f"{name} is {value:+.4f} (threshold {limits[grave]})")

@@ -52,6 +52,7 @@ def _source(plan: scenario.Scenario, source: scenario.PulseSource) -> str:
             "p_z_alice": source.p_z,
             "p_z_bob": plan.bob.receiver.p_z,
             "phase_randomised": source.phase_randomised,
+            "intensities_declared": True,
             "receiver": plan.bob.receiver.kind,
         },
     )

@@ -12,7 +12,9 @@ def test_both_ends_of_a_scan_are_included():
     assert scan_values("offset_ps=-0.3:0.3:0.1")[1] == pytest.approx([-0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("text", ["gate_ps", "gate=1:2:1", "gate_ps=1:2", "gate_ps=2:1:1", "gate_ps=0:1:0", "gate_ps=0:9e9:1"])
+@pytest.mark.parametrize(
+    "text", ["gate_ps", "gate=1:2:1", "gate_ps=1:2", "gate_ps=2:1:1", "gate_ps=0:1:0", "gate_ps=0:9e9:1"]
+)
 def test_a_bad_scan_is_an_input_error(text):
     with pytest.raises(InputError):
         scan_values(text)

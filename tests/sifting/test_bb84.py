@@ -19,6 +19,8 @@ K = 3
 class Record:
     """Prepared states by slot, some slots missing."""
 
+    sync_string = None
+
     def __init__(self, codes: dict[int, int], n_pulses: int) -> None:
         self.codes, self.n_pulses = codes, n_pulses
 
@@ -144,3 +146,38 @@ def test_bobs_counts_must_fit_what_alice_disclosed():
         alice.send(None)
         with pytest.raises(RemoteProtocolError):
             alice.send(bb84.TestResult(counts=lie))
+
+
+def test_alice_refuses_slots_of_the_public_string():
+    from qkdpp.core.sync_string import SyncString
+
+    slots, codes, basis, bit = block(11, 200)
+    record = Record(codes, 2000)
+    record.sync_string = SyncString(seed=bytes(32), length=100, frame=1000)
+    rules = bb84.Rules(n_intensities=K, key_intensities=K, disclose_share=0.0)
+    with pytest.raises(RemoteProtocolError, match="string"):
+        run_pair(bb84.alice(record, rules, OsEntropy()), bb84.bob(slots, basis, bit, rules))
+
+
+def test_a_receiver_that_clicks_in_every_slot_may_say_so():
+    n = 5000
+    rng = np.random.default_rng(1)
+    codes = {s: int(rng.integers(4)) for s in range(n)}
+    rules = bb84.Rules(n_intensities=K, key_intensities=K, disclose_share=0.0)
+    basis, bit = rng.integers(0, 2, n, dtype=np.uint8), rng.integers(0, 2, n, dtype=np.uint8)
+    slots = np.arange(n, dtype=np.int64)
+    a, b, _ = run_pair(bb84.alice(Record(codes, n), rules, OsEntropy()), bb84.bob(slots, basis, bit, rules))
+    assert len(a.key) == len(b.key) > 0
+
+
+def test_counts_beyond_64_bits_are_the_peers_fault():
+    slots, codes, basis, bit = block(9, 200)
+    rules = bb84.Rules(n_intensities=K, key_intensities=K, disclose_share=0.0)
+    *_, transcript = run_pair(bb84.alice(Record(codes, 2000), rules, OsEntropy()), bb84.bob(slots, basis, bit, rules))
+    messages = {type(m): m for _, m in transcript}
+    alice = bb84.alice(Record(codes, 2000), rules, OsEntropy())
+    alice.send(None)
+    for item in (messages[bb84.ClickMap], messages[bb84.Bases], None, None):
+        alice.send(item)
+    with pytest.raises(RemoteProtocolError):
+        alice.send(bb84.TestResult(counts=[2**64 - 1] * (16 * K)))

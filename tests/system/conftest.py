@@ -24,6 +24,7 @@ class Record:
     """Alice's states of the detected pulses."""
 
     test_mode = False
+    sync_string = None
 
     def __init__(self, codes: np.ndarray, n_pulses: int) -> None:
         self.codes, self.n_pulses = codes, n_pulses
@@ -62,6 +63,7 @@ def parameters(method: str = "cascade") -> Parameters:
             p_z_alice=P_Z,
             p_z_bob=P_Z,
             phase_randomised=True,
+            intensities_declared=True,
             receiver="active",
         ),
         security=SecuritySection(eps_sec=1e-4, eps_cor=1e-9),
