@@ -71,7 +71,7 @@ def _installed() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     from qkdpp import __version__
-    from qkdpp.kernels import backend
+    from qkdpp.kernels import backend, isa
 
     found = {"qkdpp": __version__, "python": platform.python_version()}
     for package in PACKAGES:
@@ -79,7 +79,7 @@ def _installed() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return found | {"kernels": backend()}
+    return found | {"kernels": backend(), "isa": isa() or "none"}
 
 
 def _plain(found: dict[str, str]) -> str:

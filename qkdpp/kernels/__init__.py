@@ -1,12 +1,13 @@
 """Number crunching: arrays in, arrays out; no files, no messages.
 
 Each kernel is a module named after it; where there is a Numba tier it lies in
-``<name>_numba.py`` and is imported at its first use only.
+``<name>_numba.py`` and is imported at its first use only. The C tier lies in
+``csrc/`` and is called through :mod:`qkdpp.kernels.compiled`.
 """
 
-from qkdpp.kernels.backend import Backend, available, backend, use_backend
+from qkdpp.kernels.backend import Backend, available, backend, isa, loops, use_backend
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
-from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash
+from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash, poly_hash_many
 from qkdpp.kernels.toeplitz import toeplitz_hash
 
 __all__ = [
@@ -19,7 +20,10 @@ __all__ = [
     "decode_slots",
     "encode_bits",
     "encode_slots",
+    "isa",
+    "loops",
     "poly_hash",
+    "poly_hash_many",
     "toeplitz_hash",
     "use_backend",
 ]

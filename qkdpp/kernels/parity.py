@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.bits import Words
-from qkdpp.kernels.backend import backend
+from qkdpp.kernels.backend import loops
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ def compiled(function: F) -> F:
 
     Compiled without reference counts, as nothing here allocates: counting costs more than the work on single bits.
     """
-    if backend() != "numba":
+    if loops() != "numba":
         return function
     import numba  # noqa: PLC0415 - Numba only where it is used
 

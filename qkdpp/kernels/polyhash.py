@@ -13,21 +13,23 @@ Two different messages of at most n blocks have H(a) + H(b) = c, for any c, for
 at most L = n + 1 of the 2^128 keys: collision and (with a one-time pad)
 forgery probability L / 2^128, and L / 2^t when only t bits of H are kept.
 
-Tiers: Numba multiplies without data-dependent branches or addresses; the NumPy
-tier does so for long messages, while short ones and the joining of states use
-Python integers, whose running time depends on the data. Note:
+Tiers: C and Numba multiply without data-dependent branches or addresses; the
+NumPy tier does so for long messages, while short ones and the joining of states
+use Python integers, whose running time depends on the data. Note:
 ``docs/notes/authentication.md``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.errors import KernelError
+from qkdpp.kernels import compiled
 from qkdpp.kernels.backend import backend
 
 BLOCK_BYTES = 16
@@ -76,9 +78,9 @@ def _multiply_short(a: int, b: int) -> int:
 
 def multiply(a: int, b: int) -> int:
     """Product of two field elements."""
-    if backend() == "numba":
-        return _horner(a, b, _ZERO_BLOCK)
-    return _multiply_short(a, b)
+    if backend() == "numpy":
+        return _multiply_short(a, b)
+    return _horner(a, b, _ZERO_BLOCK)
 
 
 def power(a: int, exponent: int) -> int:
@@ -141,6 +143,8 @@ def _horner_short(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
 def _horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
     if blocks.shape[0] == 0:
         return state
+    if backend() == "c":
+        return compiled.poly_horner(state, key, blocks)
     if backend() == "numba":
         from qkdpp.kernels.polyhash_numba import horner  # noqa: PLC0415 - Numba only where it is used
 
@@ -218,6 +222,37 @@ def finish(key: bytes, state: PolyState, n_bytes: int) -> bytes:
 
 def poly_hash(key: bytes, message: Buffer) -> bytes:
     """Hash of ``message`` under a 16-byte ``key``: 16 bytes. Raises KernelError on a key of another length."""
+    _check_key(key)
+    if backend() == "c":
+        return compiled.poly_hash(key, message)
     hasher = PolyHasher(key)
     hasher.update(message)
     return hasher.digest()
+
+
+def poly_hash_many(key: bytes, messages: Buffer, edges: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Hashes of many messages that lie in one buffer.
+
+    Args:
+        key: 16 bytes.
+        messages: the bytes of all messages.
+        edges: int64[n + 1], increasing (equal neighbours: an empty message); message i is ``edges[i]`` to
+            ``edges[i + 1]``.
+
+    Returns:
+        uint8[n, 16].
+
+    Raises:
+        KernelError: a key of another length, or edges that leave the buffer or decrease.
+    """
+    _check_key(key)
+    view = memoryview(messages).cast("B")
+    if edges.dtype != np.dtype(np.int64) or edges.ndim != 1 or edges.size < 1:
+        raise KernelError("edges: need int64 of shape (n + 1,)")
+    if int(edges[0]) < 0 or int(edges[-1]) > len(view) or np.any(edges[1:] < edges[:-1]):
+        raise KernelError("edges: they must increase and stay inside the buffer")
+    if backend() == "c":
+        return compiled.poly_hash_many(key, view, np.ascontiguousarray(edges).view(np.uint64))
+    bounds = edges.tolist()
+    hashes = b"".join(poly_hash(key, view[start:stop]) for start, stop in pairwise(bounds))
+    return np.frombuffer(hashes, dtype=np.uint8).reshape(-1, BLOCK_BYTES)

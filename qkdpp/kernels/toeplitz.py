@@ -1,14 +1,16 @@
 """Toeplitz hashing over GF(2): exact privacy amplification of up to 2^28 bits.
 
 y[i] = XOR over j of seed[i - j + n - 1] & key[j]: the middle coefficients of a
-product of polynomials, computed as integers by float64 Fourier transforms of
-blocks of at most ``BLOCK_BITS`` bits and reduced modulo 2. For n up to 2^28
-the rounding error is below 1/100 (proof: ``docs/notes/toeplitz.md``); each
-call measures the distance to integers besides, and evaluates three output
-bits directly, so a faulty transform ends in KernelError.
+product of polynomials. The C tier computes it over finite fields: exact by
+construction, without branches or addresses that depend on the data, at most
+2 bytes per key bit.
 
-Memory: about 4 bytes per key bit beside 64 MiB. NumPy only; no branch depends
-on the data (NumPy unpacks bits through a 2 KiB table).
+Without C it is computed as integers by float64 Fourier transforms of blocks of
+at most ``BLOCK_BITS`` bits and reduced modulo 2. For n up to 2^28 the rounding
+error is below 1/100 (proof: ``docs/notes/toeplitz.md``); each call measures the
+distance to integers besides, and evaluates three output bits directly, so a
+faulty transform ends in KernelError. Memory: about 4 bytes per key bit beside
+64 MiB; no branch depends on the data (NumPy unpacks bits through a 2 KiB table).
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from numpy.typing import NDArray
 
 from qkdpp.core.bits import Bits, Words, n_words
 from qkdpp.core.errors import KernelError
+from qkdpp.kernels import compiled
+from qkdpp.kernels.backend import backend
 
 MAX_BITS = 1 << 28
 BLOCK_BITS = 1 << 19
@@ -57,6 +61,12 @@ def toeplitz_hash(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
         raise KernelError(f"cannot hash {n_bits} bits to {out_bits}; need 1 <= out <= n <= {MAX_BITS}")
     _check("key", key, n_bits)
     _check("seed", seed, n_bits + out_bits - 1)
+    if backend() == "c":
+        return compiled.toeplitz_hash(key, n_bits, seed, out_bits)
+    return _by_floats(key, n_bits, seed, out_bits)
+
+
+def _by_floats(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
     block = min(BLOCK_BITS, max(64, 1 << (n_bits - 1).bit_length()))
     out = _Blocks(key, n_bits, seed, block).hash(out_bits)
     if out_bits & 63:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qkdpp.kernels.backend import backend
+from qkdpp.kernels.backend import loops
 from qkdpp.sim.clock import Femtoseconds
 
 NEVER = -(1 << 62)
@@ -80,7 +80,7 @@ def _loop(  # noqa: PLR0917 - compiled: plain arrays and numbers only
 
 @cache
 def _compiled() -> Callable[..., tuple[int, int, int]]:
-    if backend() != "numba":
+    if loops() != "numba":
         return _loop
     from numba import njit  # noqa: PLC0415 - heavy
 

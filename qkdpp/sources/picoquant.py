@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
 from qkdpp.core.tags import AS_PER_S
-from qkdpp.kernels import backend
+from qkdpp.kernels import loops
 from qkdpp.sources.batches import Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size, open_file, record_blocks
 from qkdpp.sources.integers import scaled
@@ -132,7 +132,7 @@ def decoded_records(part: TttrFile, tally: Tally) -> Iterator[Decoded]:
 
 def _numba_pays(n_records: int) -> bool:
     """Whether the Numba loop is worth its import: it is there already, or the file is large."""
-    return ("numba" in sys.modules or n_records >= LARGE_RECORDS) and backend() == "numba"
+    return ("numba" in sys.modules or n_records >= LARGE_RECORDS) and loops() == "numba"
 
 
 def _t3_ticks(part: TttrFile, tags: Decoded) -> NDArray[np.int64]:

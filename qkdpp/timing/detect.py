@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.entropy import Entropy, random_bits
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
-from qkdpp.kernels.backend import backend
+from qkdpp.kernels.backend import loops
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import BLANKED, LOST, OUTSIDE, REPEATED, UNLOCKED, Clicks, GateRules
 
@@ -227,7 +227,7 @@ def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters
 
 
 def _fastest() -> Callable[[NDArray[np.int64], NDArray[np.uint8], GateRules], Clicks]:
-    if backend() == "numba":
+    if loops() == "numba":
         from qkdpp.timing.gate_kernel import clicks  # noqa: PLC0415 - Numba is slow to import
     else:
         from qkdpp.timing.gate_portable import clicks  # noqa: PLC0415

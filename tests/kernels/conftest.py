@@ -1,19 +1,37 @@
-"""Both tiers, and the field GF(2^128) of an independent library."""
+"""Every tier and instruction set that is here, and the field GF(2^128) of an independent library."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from qkdpp.kernels import available, backend, use_backend
+from qkdpp.kernels import available, backend, compiled, isa, use_backend
 
 
-@pytest.fixture(params=available())
-def tier(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = backend()
-    use_backend(request.param)
-    yield request.param
-    use_backend(before)
+def tiers() -> list[str]:
+    """``numba``, ``numpy``, and ``c-`` with each instruction set."""
+    others = [name for name in available() if name != "c"]
+    return [f"c-{name}" for name in compiled.isas()] + others if "c" in available() else others
+
+
+def use(name: str) -> None:
+    tier, _, instructions = name.partition("-")
+    use_backend(tier)
+    if instructions:
+        compiled.use_isa(instructions)
+
+
+@pytest.fixture
+def keep_tier() -> Iterator[None]:
+    before = backend(), isa()
+    yield
+    use("-".join(name for name in before if name))
+
+
+@pytest.fixture(params=tiers())
+def tier(request: pytest.FixtureRequest, keep_tier: None) -> str:
+    use(request.param)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

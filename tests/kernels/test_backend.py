@@ -7,13 +7,16 @@ import sys
 import pytest
 
 from qkdpp.core.errors import ConfigError
-from qkdpp.kernels import available, backend, use_backend
+from qkdpp.kernels import available, backend, compiled, use_backend
 
 WITHOUT_NUMBA = "import sys; sys.modules['numba'] = None; "
+WITHOUT_C = "import sys; sys.modules['qkdpp.kernels._ck'] = None; "
+ASK = "from qkdpp.kernels import *; print(backend(), backend(), isa(), loops(), available())"
+needs_c = pytest.mark.skipif("c" not in available(), reason="the compiled kernels are not built here")
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if key != "QKDPP_BACKEND"}
+    clean = {key: value for key, value in os.environ.items() if key not in ("QKDPP_BACKEND", "QKDPP_ISA")}
     return subprocess.run(
         [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, check=False
     )
@@ -23,33 +26,85 @@ def test_environment_forces_a_tier() -> None:
     for name in available():
         done = run("from qkdpp.kernels import backend; print(backend())", QKDPP_BACKEND=name)
         assert done.stdout.strip() == name
+        assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["", "c", "NUMBA", "numpy "])
+@pytest.mark.parametrize("name", ["", "C", "NUMBA", "numpy "])
 def test_unknown_name_is_an_error(name: str) -> None:
     done = run("from qkdpp.kernels import backend; backend()", QKDPP_BACKEND=name)
     assert done.returncode != 0
     assert "ConfigError" in done.stderr
     before = backend()
-    with pytest.raises(ConfigError, match="numba, numpy"):
+    with pytest.raises(ConfigError, match="c, numba, numpy"):
         use_backend(name)
     assert backend() == before
 
 
-def test_absent_numba_is_an_error_when_asked_for() -> None:
-    done = run(WITHOUT_NUMBA + "from qkdpp.kernels import backend; backend()", QKDPP_BACKEND="numba")
+@pytest.mark.parametrize(("absent", "name"), [(WITHOUT_NUMBA, "numba"), (WITHOUT_C, "c")])
+def test_an_absent_tier_is_an_error_when_asked_for(absent: str, name: str) -> None:
+    done = run(absent + "from qkdpp.kernels import backend; backend()", QKDPP_BACKEND=name)
     assert "ConfigError" in done.stderr
-    assert "cannot be imported" in done.stderr
+    assert "install" in done.stderr
 
 
-def test_absent_numba_is_said_once_and_numpy_computes() -> None:
-    code = "from qkdpp.kernels import *; print(backend(), backend(), poly_hash(bytes(16), b'x').hex(), available())"
-    done = run(WITHOUT_NUMBA + code)
-    assert done.stdout.strip() == f"numpy numpy {bytes(16).hex()} ('numpy',)"
+@needs_c
+def test_the_compiled_tier_comes_first_and_numba_does_the_rest() -> None:
+    done = run(ASK)
+    assert done.stdout.strip() == f"c c {compiled.isas()[-1]} numba ('c', 'numba', 'numpy')"
+    assert done.stderr == ""
+
+
+@needs_c
+def test_the_compiled_tier_needs_no_numba() -> None:
+    done = run(WITHOUT_NUMBA + ASK)
+    assert done.stdout.strip() == f"c c {compiled.isas()[-1]} numpy ('c', 'numpy')"
     assert len(done.stderr.strip().splitlines()) == 1
     assert "without Numba" in done.stderr
 
 
+def test_absent_c_is_said_once_and_numba_computes() -> None:
+    done = run(WITHOUT_C + ASK)
+    assert done.stdout.strip() == "numba numba None numba ('numba', 'numpy')"
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "without its compiled kernels" in done.stderr
+
+
+def test_with_neither_numpy_computes() -> None:
+    code = "from qkdpp.kernels import *; print(backend(), backend(), poly_hash(bytes(16), b'x').hex(), available())"
+    done = run(WITHOUT_C + WITHOUT_NUMBA + code)
+    assert done.stdout.strip() == f"numpy numpy {bytes(16).hex()} ('numpy',)"
+    assert [line.split(" (")[0] for line in done.stderr.strip().splitlines()] == [
+        "qkdpp runs without its compiled kernels, slower",
+        "qkdpp runs without Numba, slowly",
+    ]
+
+
+@needs_c
+def test_environment_forces_an_instruction_set() -> None:
+    for name in compiled.isas():
+        done = run("from qkdpp.kernels import isa; print(isa())", QKDPP_ISA=name)
+        assert done.stdout.strip() == name
+
+
+@needs_c
+@pytest.mark.parametrize("name", ["sse", "AVX512", "portable,x86_v3", "neon"])
+def test_unknown_instruction_set_is_an_error(name: str) -> None:
+    done = run("from qkdpp.kernels import backend; backend()", QKDPP_ISA=name)
+    assert "ConfigError" in done.stderr
+    assert "portable" in done.stderr
+    before = compiled.isa()
+    with pytest.raises(ConfigError, match="use one of portable"):
+        compiled.use_isa(name)
+    assert compiled.isa() == before
+
+
+def test_an_instruction_set_without_compiled_kernels_is_an_error() -> None:
+    done = run(WITHOUT_C + "from qkdpp.kernels import backend; backend()", QKDPP_ISA="portable")
+    assert "ConfigError" in done.stderr
+    assert "QKDPP_ISA is set" in done.stderr
+
+
 def test_importing_kernels_imports_no_heavy_library() -> None:
-    code = "import sys, qkdpp.kernels; print([m for m in ('numba', 'scipy', 'h5py', 'matplotlib') if m in sys.modules])"
+    heavy = "('numba', 'scipy', 'h5py', 'matplotlib', 'qkdpp.kernels._ck')"
+    code = f"import sys, qkdpp.kernels; print([m for m in {heavy} if m in sys.modules])"
     assert run(code).stdout.strip() == "[]"

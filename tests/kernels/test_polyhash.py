@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from qkdpp.core.entropy import expand
 from qkdpp.core.errors import KernelError
-from qkdpp.kernels import PolyHasher, poly_hash
+from qkdpp.kernels import PolyHasher, poly_hash, poly_hash_many
 from qkdpp.kernels.polyhash import finish, join, multiply, n_blocks, power
 
 pytestmark = pytest.mark.usefixtures("tier")
@@ -124,6 +125,24 @@ def test_misaligned_and_writable_buffers() -> None:
     key = stream("key", 16)
     for offset in range(9):
         assert poly_hash(key, memoryview(data)[offset : offset + 1500]) == poly_hash(key, bytes(data[offset:])[:1500])
+
+
+@relaxed
+@given(st.lists(st.binary(max_size=80), max_size=12), st.integers(0, 9))
+def test_many_messages_are_hashed_one_by_one(messages: list[bytes], start: int) -> None:
+    key = stream("key", 16)
+    edges = np.cumsum([start, *(len(message) for message in messages)], dtype=np.int64)
+    hashes = poly_hash_many(key, bytes(start) + b"".join(messages) + b"not asked for", edges)
+    assert hashes.shape == (len(messages), 16)
+    assert [row.tobytes() for row in hashes] == [poly_hash(key, message) for message in messages]
+
+
+@pytest.mark.parametrize("edges", [[0, 11], [-1, 5], [5, 4], [0, 8, 7], []])
+def test_edges_that_leave_the_buffer_are_refused(edges: list[int]) -> None:
+    with pytest.raises(KernelError, match="edges"):
+        poly_hash_many(bytes(16), bytes(10), np.array(edges, dtype=np.int64))
+    with pytest.raises(KernelError, match="edges"):
+        poly_hash_many(bytes(16), bytes(10), np.zeros(2, dtype=np.uint64))
 
 
 def test_block_count_is_the_degree() -> None:

@@ -1,4 +1,4 @@
-"""Toeplitz hash: the definition, an independent product of polynomials, linear checks, faults."""
+"""Toeplitz hash: the definition, an independent product of polynomials, linear checks, faults; every tier."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from qkdpp.core.bits import Bits
 from qkdpp.core.errors import KernelError
 from qkdpp.kernels import toeplitz, toeplitz_hash
 
+pytestmark = pytest.mark.usefixtures("tier")
+in_floats = pytest.mark.parametrize("tier", ["numpy"], indirect=True)
 RNG = np.random.default_rng(20)
+AWKWARD = (1, 2, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025)
 
 
 def random_bits(n: int) -> Bits:
@@ -39,31 +42,40 @@ def hashed(key: Bits, seed: Bits, out_bits: int) -> Bits:
     return Bits(toeplitz_hash(key.words, key.n, seed.words, out_bits), out_bits)
 
 
-@pytest.fixture(params=[64, 128, 1 << 19])
-def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Small blocks and little memory, so that small cases go through many blocks and groups."""
-    monkeypatch.setattr(toeplitz, "BLOCK_BITS", request.param)
-    monkeypatch.setattr(toeplitz, "MIN_MEMORY", 16 * request.param * 6)
-    return int(request.param)
-
-
-@pytest.mark.usefixtures("block")
-def test_definition_on_random_small_cases() -> None:
-    for _ in range(1500):
+def check_small_cases(count: int) -> None:
+    for _ in range(count):
         n = int(RNG.integers(1, 300))
         out = int(RNG.integers(1, n + 1))
         key, seed = random_bits(n), random_bits(n + out - 1)
         assert hashed(key, seed, out).to_array().tolist() == by_definition(key, seed, out)
 
 
-@pytest.mark.usefixtures("block")
-@pytest.mark.parametrize("n", [1, 2, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025])
-def test_definition_at_awkward_lengths(n: int) -> None:
+def check_length(n: int) -> None:
     for out in {1, (n + 1) // 2, n - 1, n} - {0}:
         key, seed = random_bits(n), random_bits(n + out - 1)
         result = hashed(key, seed, out)
         assert result.to_array().tolist() == by_definition(key, seed, out)
         assert result.equals(Bits.from_array(result.to_array())), "padding is zero"
+
+
+def test_definition_on_random_small_cases() -> None:
+    check_small_cases(1700)
+
+
+@pytest.mark.parametrize("n", AWKWARD)
+def test_definition_at_awkward_lengths(n: int) -> None:
+    check_length(n)
+
+
+@in_floats
+@pytest.mark.parametrize("block", [64, 128])
+def test_definition_in_small_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transforms in floats with small blocks and little memory, so that small cases go through many of both."""
+    monkeypatch.setattr(toeplitz, "BLOCK_BITS", block)
+    monkeypatch.setattr(toeplitz, "MIN_MEMORY", 16 * block * 6)
+    check_small_cases(300)
+    for n in AWKWARD:
+        check_length(n)
 
 
 def test_definition_printed_in_the_note() -> None:
@@ -91,10 +103,18 @@ def test_exhaustive_small_world() -> None:
     assert set(collisions.values()) == {2 ** (n + out - 1) // 2**out}
 
 
-@pytest.mark.parametrize(("n", "out"), [(5000, 2500), (16_384, 16_384), (30_001, 7)])
+@pytest.mark.parametrize(("n", "out"), [(5000, 2500), (8193, 8192), (16_384, 16_384), (30_001, 7), (131_071, 65_500)])
 def test_independent_product_of_polynomials(n: int, out: int) -> None:
     key, seed = random_bits(n), random_bits(n + out - 1)
     assert np.array_equal(hashed(key, seed, out).to_array(), by_big_integers(key, seed, out))
+
+
+def test_lengths_around_every_power_of_two() -> None:
+    """Transforms of all sizes up to 2^14 points, filled to the brim and just started, against the sums in floats."""
+    for n in [edge + step for edge in (4096, 8192, 16_384, 32_768, 65_536, 131_072) for step in (-1, 0, 1, 65)]:
+        for out in (n // 2, n - int(RNG.integers(0, 70))):
+            key, seed = random_bits(n), random_bits(n + out - 1)
+            assert np.array_equal(hashed(key, seed, out).words, toeplitz._by_floats(key.words, n, seed.words, out))
 
 
 def test_all_ones_have_the_largest_sums() -> None:
@@ -105,11 +125,11 @@ def test_all_ones_have_the_largest_sums() -> None:
     assert hashed(odd, seed, n).count_ones() == n
 
 
-def test_linear_checks_over_several_blocks() -> None:
-    n, out = 1_400_001, 700_003
+@pytest.mark.parametrize(("n", "out"), [(10_007, 5_003), (300_001, 300_001), (1_400_001, 700_003)])
+def test_linear_checks(n: int, out: int) -> None:
     a, b, seed = random_bits(n), random_bits(n), random_bits(n + out - 1)
     assert hashed(a ^ b, seed, out).equals(hashed(a, seed, out) ^ hashed(b, seed, out))
-    for j in (0, 1, (1 << 19) - 1, 1 << 19, 1_048_575, n - 1):
+    for j in {0, 1, (1 << 19) - 1, 1 << 19, 1_048_575, n // 2, n - 1} & set(range(n)):
         unit = np.zeros(n, dtype=np.uint8)
         unit[j] = 1
         column = seed.slice(n - 1 - j, n - 1 - j + out)
@@ -138,6 +158,7 @@ def test_wrong_arrays() -> None:
         toeplitz_hash(key.words, 70, np.zeros(3, dtype="<u8"), 10)
 
 
+@in_floats
 def test_an_inaccurate_transform_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     key, seed = random_bits(4000), random_bits(4000 + 1999)
     exact = np.fft.irfft

@@ -1,0 +1,138 @@
+"""The compiled tier: thin calls into ``qkdpp.kernels._ck`` (sources and contract: ``csrc/``).
+
+Assumes arguments whose sizes the callers have checked; here they become
+contiguous buffers, and a status other than success becomes KernelError. The
+interpreter lock is released while a kernel runs. ``QKDPP_ISA`` names the
+instruction set; without it the best that the processor and the operating
+system support is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.bits import Words, n_words
+from qkdpp.core.errors import ConfigError, KernelError
+
+VARIABLE: Final = "QKDPP_ISA"
+BLOCK_BYTES: Final = 16
+
+_started: dict[str, bool] = {}
+
+
+@cache
+def _module() -> Any:  # noqa: ANN401 - what cffi builds has no types
+    return importlib.import_module("qkdpp.kernels._ck")
+
+
+@cache
+def _pointer_types() -> tuple[Any, Any]:
+    """The types of pointers to bytes and to words, looked up once."""
+    ffi = _module().ffi
+    return ffi.typeof("uint8_t[]"), ffi.typeof("uint64_t[]")
+
+
+def fault() -> str | None:
+    """Why the compiled kernels cannot be used, or None."""
+    try:
+        _module()
+    except ImportError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def start() -> None:
+    """Chooses the instruction set, once; raises ConfigError if ``QKDPP_ISA`` asks for an absent one."""
+    if not _started:
+        use_isa(os.environ.get(VARIABLE) or isas()[-1])
+        _started["isa"] = True
+
+
+@cache
+def _tiers() -> dict[str, int]:
+    """Every instruction set of this build and its number, the plainest first."""
+    lib, ffi = _module().lib, _module().ffi
+    return {ffi.string(lib.qk_isa_name(i)).decode(): i for i in range(lib.qk_isa_count())}
+
+
+def isas() -> tuple[str, ...]:
+    """The instruction sets that can run here, the plainest first."""
+    return tuple(name for name, number in _tiers().items() if _module().lib.qk_isa_supported(number))
+
+
+def isa() -> str:
+    """The instruction set in use."""
+    number = _module().lib.qk_isa()
+    return next(name for name, its_number in _tiers().items() if its_number == number)
+
+
+def use_isa(name: str) -> None:
+    """Puts an instruction set to use; ConfigError if it is unknown or cannot run here."""
+    if name not in isas():
+        raise ConfigError(f"{VARIABLE}: {name!r} cannot run here; use one of {', '.join(isas())}")
+    _module().lib.qk_set_isa(_tiers()[name])
+
+
+def _bytes(data: Any) -> Any:  # noqa: ANN401
+    return _module().ffi.from_buffer(_pointer_types()[0], data)
+
+
+def _words(words: Any, *, out: bool = False) -> Any:  # noqa: ANN401
+    return _module().ffi.from_buffer(_pointer_types()[1], words, require_writable=out)
+
+
+def _ensure(status: int) -> None:
+    if status != _module().lib.QK_OK:
+        raise KernelError(f"a compiled kernel refused its arguments (status {status})")
+
+
+def poly_horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
+    """``state = (state + block) * key`` for every row of ``blocks`` (uint64[n, 2], C-contiguous)."""
+    out = bytearray(BLOCK_BYTES)
+    before, factor = state.to_bytes(BLOCK_BYTES, "little"), key.to_bytes(BLOCK_BYTES, "little")
+    _ensure(
+        _module().lib.qk_poly_horner(_words(out, out=True), _words(before), _words(factor), _bytes(blocks), len(blocks))
+    )
+    return int.from_bytes(out, "little")
+
+
+def poly_hash(key: bytes, message: bytes | bytearray | memoryview) -> bytes:
+    """Hash of one message, 16 bytes."""
+    out, data = bytearray(BLOCK_BYTES), _bytes(message)
+    _ensure(_module().lib.qk_poly_hash(_bytes(out), _bytes(key), data, len(data)))
+    return bytes(out)
+
+
+def poly_hash_many(
+    key: bytes, messages: bytes | bytearray | memoryview, edges: NDArray[np.uint64]
+) -> NDArray[np.uint8]:
+    """Hashes of the parts of ``messages`` between neighbouring ``edges``: uint8[n, 16]."""
+    n = edges.size - 1
+    out = np.empty((n, BLOCK_BYTES), dtype=np.uint8)
+    _ensure(_module().lib.qk_poly_hash_many(_bytes(out), _bytes(key), _bytes(messages), _words(edges), n))
+    return out
+
+
+def toeplitz_hash(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
+    """The hash, uint64[ceil(out_bits / 64)]; scratch of at most 2 bytes per key bit beside some KiB."""
+    lib = _module().lib
+    out = np.empty(n_words(out_bits), dtype="<u8")
+    scratch = np.empty(lib.qk_toeplitz_scratch_words(n_bits, out_bits), dtype=np.uint64)
+    _ensure(
+        lib.qk_toeplitz_hash(
+            _words(out, out=True),
+            out_bits,
+            _words(np.ascontiguousarray(key)),
+            n_bits,
+            _words(np.ascontiguousarray(seed)),
+            _words(scratch, out=True),
+            scratch.size,
+        )
+    )
+    return out
