@@ -38,7 +38,7 @@ def agree_with_truth(report: dict, truth: dict) -> None:
             n = found[f"n_{name}"]
             if n < 100:
                 continue
-            expected = errors[k, basis, basis] / counted[k, basis, basis]
+            expected = errors[k, basis] / counted[k, basis, basis]
             sigma = np.sqrt(expected * (1 - expected) * (1 / n + 1 / counted[k, basis, basis]))
             assert abs(found[f"qber_{name}"] - expected) < 4 * sigma + 1e-3 * expected + 2e-4
     first = report["qber"]["by_intensity"]
