@@ -14,7 +14,7 @@ of the peer's ticks (entangled pairs). Times of the two clocks are related by
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -104,10 +104,6 @@ class Clock:
         """Whether ticks lie in a locked piece, not before the first knot and not after the stop."""
         inside: Mask = (ticks >= self.knot_ticks[0]) & (ticks < self.stop_tick)
         return inside & self.locked[self.piece(ticks)]
-
-    def shifted(self, slots: int) -> Clock:
-        """The same clock with ``slots`` added to every slot number."""
-        return replace(self, knot_slot=self.knot_slot + np.int64(slots))
 
     def locked_share(self, first_tick: int, last_tick: int) -> float:
         """Share of the time from ``first_tick`` to ``last_tick`` that is locked (0 to 1)."""

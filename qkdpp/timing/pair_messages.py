@@ -1,8 +1,7 @@
 """Messages between two receivers of entangled pairs, and their validation.
 
 All of them are public and none depends on a bit of the key, so none is charged.
-Long lists travel in chunks; a chunk ends before a long silence, which the gap
-code could not hold briefly.
+Long lists travel in chunks.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from qkdpp.timing.pair_events import Events
 Ints = NDArray[np.int64]
 
 CHUNK = 1 << 20
-LONG_GAP = 1 << 31
 MAX_SEGMENT_TAGS = 1 << 20
 MAX_EVENTS = 1 << 30
-MAX_TICK = 1 << 62
+MAX_TICK = 1 << 61
 MAX_DELAY_PS = 1e9
 
 
@@ -122,16 +120,12 @@ def checked_delays(message: CalibrationRequest, segments: int) -> tuple[float, .
 
 def slot_chunks(slots: Ints) -> Iterator[AnnouncedSlots]:
     """The announcement of strictly increasing slots, in chunks; at least one."""
-    gaps = np.flatnonzero(np.diff(slots) > LONG_GAP) + 1
-    edges = np.unique(np.concatenate([np.arange(0, slots.size, CHUNK), gaps, [0, slots.size]])).tolist()
-    for start, stop in zip(edges, [*edges[1:], slots.size], strict=True):
-        if stop > start or slots.size == 0:
-            base = int(slots[start]) if slots.size else 0
-            yield AnnouncedSlots(
-                base=base, n=stop - start, slots=encode_slots(slots[start:stop] - base), last=stop == slots.size
-            )
-        if slots.size == 0:
-            return
+    for start in range(0, max(slots.size, 1), CHUNK):
+        part = slots[start : start + CHUNK]
+        base = int(part[0]) if part.size else 0
+        yield AnnouncedSlots(
+            base=base, n=int(part.size), slots=encode_slots(part - base), last=start + CHUNK >= slots.size
+        )
 
 
 def decode_chunk(message: AnnouncedSlots, after: int, held: int) -> Ints:
@@ -141,7 +135,7 @@ def decode_chunk(message: AnnouncedSlots, after: int, held: int) -> Ints:
         raise RemoteProtocolError("AnnouncedSlots: values out of range")
     if not message.n:
         return np.empty(0, dtype=np.int64)
-    return _decode(message.slots, message.n, CHUNK * LONG_GAP, "AnnouncedSlots") + message.base
+    return _decode(message.slots, message.n, MAX_TICK, "AnnouncedSlots") + message.base
 
 
 def position_chunks(positions: Ints, clock: ClockReport) -> Iterator[MatchedSlots]:

@@ -105,6 +105,7 @@ def _clock_report(tags: TimeTags, found: Found, tracked: Track, tried: int) -> C
         origin_as=message.origin_tick * message.tick_as + slot_as // 2,
         notes=(
             f"{tried} public segments; found in {coarse.bin_ns:.0f} ns bins, threshold {coarse.threshold:.1f}",
+            f"delays from {found.calibration.pairs:.0f} public coincidences",
             f"{tracked.locked} of {tracked.slices} slices locked; lines over {tracked.span} slices to either side",
         ),
     )
@@ -123,9 +124,10 @@ def alice(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched
     origin_tick = int(tags.ticks[0]) if len(tags) else 0
     slot_ticks = max(1, ticks_from_ps(params.slot_ps, tags.tick_as))
     cut, delays_ps = events, None
-    for _ in range(params.max_segments + 1):
+    segments = min(params.max_segments, len(CENTRES))
+    for _ in range(segments + 1):
         request = yield from receive(CalibrationRequest)
-        delays_ps = checked_delays(request, params.max_segments)
+        delays_ps = checked_delays(request, segments)
         if delays_ps is not None:
             break
         bounds = segment_bounds(events, CENTRES[request.segment], params)
@@ -201,7 +203,7 @@ def _calibrate(
 ) -> Stage[tuple[Found, list[CalibrationSegment]]]:
     """Asks for segments until one shows a peak, and tells Alice her delays."""
     public: list[CalibrationSegment] = []
-    for segment in range(params.max_segments if len(events) else 0):
+    for segment in range(min(params.max_segments, len(CENTRES)) if len(events) else 0):
         yield from send(CalibrationRequest(segment=segment))
         public.append((yield from receive(CalibrationSegment)))
         found = find_segment(public[-1], events, tick_as=tick_as, origin_tick=origin_tick, params=params)

@@ -8,7 +8,6 @@ from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.sync_string import SyncString
 from qkdpp.core.tags import TimeTags
-from qkdpp.timing.clock import Clock
 from qkdpp.timing.detect import Detections
 from qkdpp.timing.pulsed import PulsedParams, detections, recover
 from qkdpp.timing.string_search import Clicks, find_shift, stretches, whole_slots
@@ -229,11 +228,3 @@ def test_channels_that_are_whole_slots_off_are_told() -> None:
     off = np.array([0, 5, -40, 63])
     moved = Clicks(slots=clicks.slots + off[clicks.channel], detector=clicks.detector, channel=clicks.channel)
     assert whole_slots(moved, STRING) == {0: 0, 1: -5, 2: 40, 3: -63}
-
-
-def test_a_clock_can_be_shifted() -> None:
-    clock = Clock(
-        knot_ticks=np.array([0]), knot_slot=np.array([7]), knot_fraction=np.array([0.0]),
-        slots_per_tick=np.array([0.5]), locked=np.array([True]), stop_tick=10,
-    )  # fmt: skip
-    assert clock.shifted(5).slots(np.array([4]))[0].tolist() == [14]
