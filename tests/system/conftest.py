@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from qkdpp.core.entropy import OsEntropy
+from qkdpp.core.tags import TimeTags
 from qkdpp.link.endpoint import Endpoint
 from qkdpp.link.memory import connect
 from qkdpp.link.pool import EphemeralPool
-from qkdpp.protocols import bb84
+from qkdpp.protocols import bb84, bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
-from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection, Source
+from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection, Source, Timing
 
 INTENSITIES = [0.4, 0.1, 0.0]
 P_INTENSITY = [0.6, 0.3, 0.1]
@@ -53,36 +54,76 @@ def make_block(n_pulses: int, seed: int = 1) -> SimpleNamespace:
     return SimpleNamespace(record=Record(codes, n_pulses), slots=slots.astype(np.int64), basis=b_basis, bit=b_bit)
 
 
-def parameters(method: str = "cascade") -> Parameters:
+def make_pairs(n: int, seed: int = 1) -> SimpleNamespace:
+    """Tags of ``n`` entangled pairs (equal bits in equal bases, 1 % errors) on two taggers, 10 ps ticks, 50 ms."""
+    rng = np.random.default_rng(seed)
+    emission = np.sort(rng.choice(5 * 10**9, n, replace=False)).astype(np.int64)
+    basis, bit = rng.integers(0, 2, (2, n)), rng.integers(0, 2, (2, n))
+    same = basis[0] == basis[1]
+    bit[1, same] = bit[0, same] ^ (rng.random(int(same.sum())) < 0.01)
+    sides = []
+    for side in range(2):
+        ticks = emission + np.rint(rng.normal(0, 8, n)).astype(np.int64)
+        order = np.argsort(ticks, kind="stable")
+        channel = (basis[side] << 1 | bit[side]).astype(np.uint8)[order]
+        sides.append(TimeTags(ticks=ticks[order], channel=channel, channel_ids=(0, 1, 2, 3), tick_as=10**7))
+    return SimpleNamespace(alice=sides[0], bob=sides[1])
+
+
+DETECTORS = {i: i for i in range(4)}
+
+
+def parameters(protocol: str, method: str) -> Parameters:
+    source = Source(
+        pulse_period_as=10**9,
+        intensities=INTENSITIES,
+        p_intensity=P_INTENSITY,
+        p_z_alice=P_Z,
+        p_z_bob=P_Z,
+        phase_randomised=True,
+        intensities_declared=True,
+        receiver="active",
+    )
     return Parameters(
-        protocol="bb84",
-        source=Source(
-            pulse_period_as=10**9,
-            intensities=INTENSITIES,
-            p_intensity=P_INTENSITY,
-            p_z_alice=P_Z,
-            p_z_bob=P_Z,
-            phase_randomised=True,
-            intensities_declared=True,
-            receiver="active",
-        ),
+        protocol=protocol,
+        source=source if protocol == "bb84" else None,
+        timing=Timing(method="pairs", offset_range_s=0.001) if protocol == "bbm92" else Timing(method="sync"),
         security=SecuritySection(eps_sec=1e-4, eps_cor=1e-9),
         correction=Correction(method=method),
     )
 
 
 def endpoints(block: SimpleNamespace, method: str = "cascade", pools=None) -> SimpleNamespace:
+    """Both endpoints for a block of weak pulses or of pairs."""
+    protocol = "bb84" if hasattr(block, "record") else "bbm92"
     pools = pools or EphemeralPool.pair(20, OsEntropy())
     logs = [BlockLog(now=lambda: 0.0) for _ in range(2)]
-    params = parameters(method)
+    params = parameters(protocol, method)
     alice = Party(role="alice", parameters=params, entropy=OsEntropy(), log=logs[0])
     bob = Party(role="bob", parameters=params, entropy=OsEntropy(), log=logs[1])
-    found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit)
+    if protocol == "bb84":
+        found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit)
+        stages = bb84.alice(block.record, alice), bb84.bob(lambda: found, bob)
+    else:
+        stages = bbm92.alice(block.alice, DETECTORS, alice), bbm92.bob(block.bob, DETECTORS, bob)
     return SimpleNamespace(
-        alice=Endpoint(bb84.alice(block.record, alice), "alice", 7, pools[0]),
-        bob=Endpoint(bb84.bob(lambda: found, bob), "bob", 7, pools[1]),
-        logs=logs,
+        alice=Endpoint(stages[0], "alice", 7, pools[0]), bob=Endpoint(stages[1], "bob", 7, pools[1]), logs=logs
     )
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    return make_pairs(12_000)
+
+
+@pytest.fixture(scope="session")
+def other_pairs():
+    return make_pairs(12_000, seed=2)
+
+
+@pytest.fixture(scope="session")
+def other_block():
+    return make_block(1_500_000, seed=2)
 
 
 @pytest.fixture(scope="session")
