@@ -165,8 +165,8 @@ def _search_pass(s: Frames, f: int, p: int, deep: bool, entries: Entries, at: in
 
 
 @compiled
-def _search_mask(s: Frames, f: int, entries: Entries, at: int) -> int:
-    """The next step towards one error inside an odd mask."""
+def _search_mask(s: Frames, f: int, deep: bool, entries: Entries, at: int) -> int:
+    """The next step (if deep, two) towards one error inside an odd mask."""
     state, known = s.state[f], _row(s, f, KNOWN)
     if state[SEARCH] < 0:
         q = 0
@@ -182,7 +182,12 @@ def _search_mask(s: Frames, f: int, entries: Entries, at: int) -> int:
         elif not any_left(s.masks, mask, s.words, known, mid, hi):
             state[HIGH] = mid
         else:
-            return _put(entries, at, code, lo, mid)
+            at = _put(entries, at, code, lo, mid)
+            if deep and mid - lo > 1:
+                at = _put(entries, at, code, lo, lo + _half(mid - lo))
+            if deep and hi - mid > 1:
+                at = _put(entries, at, code, mid, mid + _half(hi - mid))
+            return at
     return _put(entries, at, code, state[LOW], state[LOW])
 
 
@@ -241,7 +246,7 @@ def _plan(s: Frames, f: int, wish: NDArray[np.int64], hurry: bool, deep: bool, e
             searching = True
             at = _search_pass(s, f, p, deep, entries, at, limit)
     if (state[MASK_ODD] != 0 or state[SEARCH] >= 0) and (hurry or not searching):
-        at = _search_mask(s, f, entries, at)
+        at = _search_mask(s, f, deep, entries, at)
     if wish[0] == OPEN:
         at = _open_pass(s, f, wish[1], wish[2], entries, at)
     return at
@@ -314,10 +319,11 @@ def _learn_mask(s: Frames, f: int, q: int, lo: int, mid: int, parity: int) -> No
     state = s.state[f]
     if state[ASKED] == 0:
         state[MASK_ODD] |= parity << q
-    elif parity:
-        state[HIGH] = mid
-    else:
-        state[LOW] = mid
+    elif lo == state[LOW] and mid < state[HIGH]:  # else an even quarter
+        if parity:
+            state[HIGH] = mid
+        else:
+            state[LOW] = mid
 
 
 @compiled

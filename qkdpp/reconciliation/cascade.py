@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from qkdpp.reconciliation.cascade_batch import Batch
 
 BATCH_BITS: Final = 1 << 26
-"""Bits of key whose frames advance together (1,024 frames of 2**16 bits)."""
+"""Bits of key whose frames advance together, at most."""
+BATCH_FRAMES: Final = 1 << 10
+"""Frames that advance together, at most."""
 _MAX_BYTES: Final = BATCH_BITS // 8 + (1 << 20)
 """Room for as many parities as a batch has bits, which no round exceeds but for the masks."""
 
@@ -129,7 +131,7 @@ class Cascade:
 
     @property
     def _batch_frames(self) -> int:
-        return BATCH_BITS // self.frame_bits
+        return min(BATCH_BITS // self.frame_bits, BATCH_FRAMES)
 
     def _check(self, start: CascadeStart, n: int) -> None:
         if start.n_bits != n:

@@ -33,7 +33,6 @@ class Batch:
         block, blocks: per frame, length and number of the blocks of the first pass so far.
         cutting: per frame, whether the first pass is still being cut into blocks.
         rate: per frame, the error rate estimated in the first pass.
-        finished: per frame, whether it is clean.
         entries: the last round.
         cycle: rounds begun, those without a question included.
         rounds: rounds with a question.
@@ -47,7 +46,6 @@ class Batch:
     blocks: NDArray[np.int64]
     cutting: NDArray[np.bool_]
     rate: NDArray[np.float64]
-    finished: NDArray[np.bool_]
     entries: Entries
     cycle: int = 0
     rounds: int = 0
@@ -76,7 +74,7 @@ class Batch:
 
     def suspects(self) -> list[int]:
         """Frames that were not clean in the end."""
-        return [int(f) for f in np.flatnonzero(~self.finished)]
+        return [int(f) for f in np.flatnonzero(~self._finished())]
 
     def add_pattern(self, pattern: Words, start: int, frame_bits: int) -> None:
         """Sets the bits of ``pattern``, frames of ``frame_bits`` from ``start``, where errors were found."""
@@ -85,16 +83,21 @@ class Batch:
             order = self.shuffles[state[kernel.TABLE], : state[kernel.LENGTH]]
             scatter(self.frames.words, (f * ROWS + kernel.WRONG) * bits, order, pattern, start + f * frame_bits)
 
+    def _finished(self) -> NDArray[np.bool_]:
+        """Frames in which no odd node is left and all masks are even."""
+        state = self.frames.state
+        asked = (state[:, kernel.ASKED] == 1) & (state[:, kernel.MASK_ODD] == 0) & (state[:, kernel.SEARCH] < 0)
+        finished: NDArray[np.bool_] = asked & (_odd_nodes(self.frames) == 0)
+        return finished
+
     def _wishes(self) -> NDArray[np.int64]:
         """What every frame does next, int64[F, 3] as :func:`qkdpp.kernels.cascade_frames.plan` takes it."""
         state = self.frames.state
         wishes = np.zeros((len(state), 3), dtype=np.int64)
         odd = _odd_nodes(self.frames)
-        clean = (odd == 0) & (state[:, kernel.MASK_ODD] == 0) & (state[:, kernel.SEARCH] < 0)
-        self.finished = clean & (state[:, kernel.ASKED] == 1)
-        wishes[~self.finished, 0] = kernel.SEARCH_ODD
-        for f in np.flatnonzero(self.cutting):
-            wishes[f] = self._cut_first_pass(int(f))
+        wishes[~self._finished(), 0] = kernel.SEARCH_ODD
+        if self.cutting.any():
+            self._cut_first_pass(wishes)
         opened = state[:, kernel.OPENED]
         due = (odd == 0) | ((self.cycle >= steering.HURRY_FROM) & (opened == PASSES - 1))
         for f in np.flatnonzero(due & (opened < PASSES) & (wishes[:, 0] == kernel.SEARCH_ODD)):
@@ -105,13 +108,34 @@ class Batch:
                 wishes[f] = kernel.OPEN, *steering.second_blocks(float(self.rate[f]), n)
         return wishes
 
-    def _cut_first_pass(self, f: int) -> tuple[int, int, int]:
-        """First blocks by the hint, then halved until a block holds as many errors as wanted."""
-        state, block, blocks = self.frames.state[f], int(self.block[f]), int(self.blocks[f])
-        n = int(state[kernel.LENGTH])
-        if state[kernel.OPENED] == 0:
-            return kernel.OPEN, 0, block
-        rate = steering.estimate(int(state[kernel.N_ODD]), blocks, block, self.hint)
+    def _cut_first_pass(self, wishes: NDArray[np.int64]) -> None:
+        """First blocks by the hint, then halved until a block holds as many errors as wanted.
+
+        All frames together first tell whether blocks are too long, and correct the hint.
+        """
+        cutting = np.flatnonzero(self.cutting)
+        if self.cycle == 0:
+            wishes[:, 0], wishes[:, 1], wishes[:, 2] = kernel.OPEN, 0, self.block
+            return
+        odd = self.frames.state[:, kernel.N_ODD]
+        longest = cutting[self.block[cutting] == self.block[cutting].max()]
+        block = int(self.block[longest[0]])
+        rate = steering.estimate(
+            int(odd[longest].sum()), int(self.blocks[longest].sum()), block, self.hint, steering.HINT_SIGMAS
+        )
+        self.hint = self.hint if rate is None else rate
+        for f in longest:
+            wishes[f] = self._cut_frame(int(f), rate is None)
+        for f in np.setdiff1d(cutting, longest):
+            wishes[f] = self._cut_frame(int(f), False)
+
+    def _cut_frame(self, f: int, too_long: bool) -> tuple[int, int, int]:
+        n, block, blocks = int(self.frames.state[f, kernel.LENGTH]), int(self.block[f]), int(self.blocks[f])
+        rate = None
+        if not too_long:
+            rate = steering.estimate(
+                int(self.frames.state[f, kernel.N_ODD]), blocks, block, self.hint, steering.FRAME_SIGMAS
+            )
         self.rate[f] = steering.ERRORS_PER_BLOCK_1 / block if rate is None else rate
         wanted = 2 * blocks if rate is None else steering.blocks_wanted(rate, n)
         if block > 1 and wanted >= 2 * blocks:
@@ -203,6 +227,5 @@ def new_batch(
         blocks=-(-state[:, kernel.LENGTH] // block),
         cutting=np.ones(count, dtype=np.bool_),
         rate=np.zeros(count),
-        finished=np.zeros(count, dtype=np.bool_),
         entries=_room(frames, np.zeros((count, 3), dtype=np.int64)),
     )

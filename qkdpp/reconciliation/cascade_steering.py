@@ -21,16 +21,18 @@ BLOCKS_3: Final = 8
 """Blocks of the third pass, unless more odd nodes than that are left when it opens."""
 MASKS: Final = 10
 """Random masks of every frame that must be even in the end: fewer than one in 1,000 wrong frames passes them all."""
-DEEP_FROM: Final = 64
+DEEP_FROM: Final = 66
 """From this round on odd nodes are halved twice a round."""
-HURRY_FROM: Final = 74
+HURRY_FROM: Final = 82
 """From this round on all passes and a mask are searched at once."""
 MAX_ROUNDS: Final = 110
 """A frame that is not clean after so many rounds is given up."""
-TRUSTED_BLOCKS: Final = 512
-"""Weight of the hint against counted blocks, as long as both agree within 3 sigma."""
-TOO_COARSE: Final = 0.47
-"""Share of odd blocks from which on it tells nothing but that blocks are too long."""
+TRUSTED_BLOCKS: Final = 2048
+"""Weight of the expected rate against counted blocks, as long as both agree."""
+HINT_SIGMAS: Final = 2.0
+"""The expected rate counts if the first blocks of all frames agree with it that well."""
+FRAME_SIGMAS: Final = 3.0
+"""The rate of all frames counts for one frame if its blocks agree with it that well."""
 
 
 def first_block(rate: float, frame_bits: int) -> int:
@@ -41,14 +43,18 @@ def first_block(rate: float, frame_bits: int) -> int:
     return block
 
 
-def estimate(odd: int, blocks: int, length: int, hint: float) -> float | None:
-    """Error rate from ``odd`` of ``blocks`` blocks of ``length`` bits and the hint; None if blocks are too long."""
-    expected = odd_share(hint, length)
+def estimate(odd: int, blocks: int, length: int, expected: float, sigmas: float) -> float | None:
+    """Error rate from ``odd`` of ``blocks`` blocks of ``length`` bits and, if it agrees, the expected rate.
+
+    They agree if the count lies within so many standard deviations. None if the share of odd blocks lies within two of
+    1/2: then blocks are too long to tell.
+    """
+    expected_share = odd_share(expected, length)
     weight, share = blocks, odd / blocks
-    if 4.0 * (odd - blocks * expected) ** 2 <= 9.0 * blocks:
+    if 4.0 * (odd - blocks * expected_share) ** 2 <= sigmas * sigmas * blocks:
         weight = blocks + TRUSTED_BLOCKS
-        share = (odd + TRUSTED_BLOCKS * expected) / weight
-    if share >= TOO_COARSE:
+        share = (odd + TRUSTED_BLOCKS * expected_share) / weight
+    if share >= 0.5 - 1.0 / math.sqrt(weight):
         return None
     return mean_errors(max(share, 0.5 / weight)) / length
 
