@@ -23,7 +23,7 @@ static size_t direct_words(size_t n_bits, size_t out_bits)
 
 static size_t fft_words(size_t n_bits, size_t out_bits)
 {
-    return ((size_t)2 << toeplitz_log_points(n_bits, out_bits)) + TOEPLITZ_TABLE_WORDS;
+    return ((size_t)2 << toeplitz_log_points(n_bits, out_bits)) + TOEPLITZ_BLOCK_WORDS + TOEPLITZ_TABLE_WORDS;
 }
 
 /* The first cache line that begins inside the scratch. */

@@ -22,6 +22,8 @@ enum {
     TOEPLITZ_TABLE_BITS = 8,
     TOEPLITZ_TABLES = 3,
     TOEPLITZ_TABLE_WORDS = TOEPLITZ_TABLES << TOEPLITZ_TABLE_BITS,
+    /* 256 vectors of the widest tier. */
+    TOEPLITZ_BLOCK_WORDS = 256 * 8,
     /* Words read or written beyond an array by the vectors of the direct product. */
     TOEPLITZ_SLACK_WORDS = 16
 };

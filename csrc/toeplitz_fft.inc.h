@@ -11,9 +11,9 @@
  * Transforms run depth first, two levels to a pass. The last 2 LOG_VL levels happen in registers: a tile of VL
  * vectors, turned half-way so that neighbours lie in different vectors. */
 
-enum { TILE_LOG = 2 * LOG_VL, TILE = 1 << TILE_LOG };
+#include "toeplitz_basis.inc.h"
 
-typedef uint32_t __attribute__((may_alias)) u32;
+enum { TILE_LOG = 2 * LOG_VL, TILE = 1 << TILE_LOG };
 
 /* The steps on a pair (a, b) with twiddle w. */
 enum step {
@@ -238,79 +238,22 @@ static void multiply_transposed(const plan *p, uint64_t *a, const uint64_t *valu
     pass(FORWARD_TRANSPOSED, p, a, c, m, levels);
 }
 
-QK_INLINE void add(u32 *restrict to, const u32 *restrict from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        to[i] ^= from[i];
-    }
-}
-
-/* Ways through the change of basis; an element is `size` units of 32 bits. */
-enum basis {
-    TO_NOVEL,                    /* from powers of x to products of vanishing polynomials */
-    TO_NOVEL_TRANSPOSED,
-    FROM_NOVEL_TRANSPOSED
-};
-
-/* One division step by s^(2^r) = x^(k 2^r) + x^(2^r), over blocks of 2 k 2^r elements: low and high halves of
- * k 2^r, the top 2^r of the high half falling back into the high half itself. */
-QK_INLINE void divide(enum basis basis, u32 *a, size_t n, size_t k, size_t r, size_t size)
-{
-    const size_t step = size << r, half = k * step;
-    for (size_t at = 0; at < n * size; at += 2 * half) {
-        u32 *low = a + at, *high = low + half;
-        if (basis == TO_NOVEL) {
-            add(high, high + half - step, step);
-            add(low + step, high, half - step);
-        } else if (basis == FROM_NOVEL_TRANSPOSED) {
-            add(high + half - step, high, step);
-            add(high, low + step, half - step);
-        } else {
-            add(high, low + step, half - step);
-            add(high + half - step, high, step);
-        }
-    }
-}
-
-/* 2^m elements: expansion in s = x^k + x with k = 2^(2^t) the largest that is smaller, then both parts alone. */
-static void change_basis(enum basis basis, u32 *a, int m, size_t size)
-{
-    if (m < 2) {
-        return;
-    }
-    int t = 0;
-    while (2 << t < m) {
-        t++;
-    }
-    const int low = 1 << t, rest = m - low;
-    const size_t n = (size_t)1 << m, k = (size_t)1 << low;
-    if (basis != TO_NOVEL_TRANSPOSED) {
-        for (int r = rest - 1; r >= 0; r--) {
-            divide(basis, a, n, k, (size_t)r, size);
-        }
-    }
-    for (size_t i = 0; i < n; i += k) {
-        change_basis(basis, a + i * size, low, size);
-    }
-    change_basis(basis, a, rest, size * k);
-    if (basis == TO_NOVEL_TRANSPOSED) {
-        for (int r = 0; r < rest; r++) {
-            divide(basis, a, n, k, (size_t)r, size);
-        }
-    }
-}
-
-/* 32-bit pieces in the upper half of an array of n words become words, in place. */
+/* 32-bit pieces in the upper half of an array of n words become words, in place: what is read lies ahead. */
 QK_INLINE void widen(uint64_t *a, size_t n)
 {
+    enum { RUN = 16 };
     const u32 *narrow = (const u32 *)(a + n / 2);
-    for (size_t i = 0; i < n; i++) {
-        a[i] = narrow[i];
+    for (size_t i = 0; i < n; i += RUN) {
+        uint32_t run[RUN];
+        memcpy(run, narrow + i, sizeof run);
+        for (size_t j = 0; j < RUN; j++) {
+            a[i + j] = run[j];
+        }
     }
 }
 
 /* Piece i is piece n_pieces - 1 - i of the key; then evaluated at all points. */
-static void transform_key(const plan *p, uint64_t *a, int m, const uint64_t *key, size_t n_pieces)
+static void transform_key(const plan *p, uint64_t *a, int m, const uint64_t *key, size_t n_pieces, uint64_t *block)
 {
     const size_t n = (size_t)1 << m;
     u32 *narrow = (u32 *)(a + n / 2);
@@ -318,21 +261,27 @@ static void transform_key(const plan *p, uint64_t *a, int m, const uint64_t *key
         narrow[i] = qk_load32((const uint8_t *)key + 4 * (n_pieces - 1 - i));
     }
     memset(narrow + n_pieces, 0, 4 * (n - n_pieces));
-    change_basis(TO_NOVEL, narrow, log2_ceil(n_pieces), 1);
+    change_basis(TO_NOVEL, narrow, log2_ceil(n_pieces), 1, block);
     widen(a, n);
     evaluate(p, a, 0, m);
 }
 
-/* The seed shifted up by `shift` bits, in pieces, and the transpose of the change back from the novel basis. */
-static void prepare_seed(uint64_t *a, int m, const uint64_t *seed, size_t seed_bits, size_t shift)
+/* The seed shifted up by 1 to 32 bits, in pieces, and the transpose of the change back from the novel basis. */
+static void prepare_seed(uint64_t *a, int m, const uint64_t *seed, size_t seed_bits, size_t shift, uint64_t *block)
 {
-    const size_t n = (size_t)1 << m;
-    const ptrdiff_t n_words = (ptrdiff_t)pieces(seed_bits, 64);
+    const size_t n = (size_t)1 << m, n_words = pieces(seed_bits, 64);
     uint64_t *narrow = a + n / 2;
-    for (size_t i = 0; i < n / 2; i++) {
-        narrow[i] = bits_at(seed, n_words, (ptrdiff_t)(64 * i) - (ptrdiff_t)shift);
+    uint64_t before = 0;
+    for (size_t i = 0; i < n_words; i++) {
+        const uint64_t word = qk_load64(seed + i);
+        narrow[i] = word << shift | before >> (64 - shift);
+        before = word;
     }
-    change_basis(FROM_NOVEL_TRANSPOSED, (u32 *)narrow, m, 1);
+    memset(narrow + n_words, 0, (n / 2 - n_words) * sizeof *narrow);
+    if (n_words < n / 2) {
+        narrow[n_words] = before >> (64 - shift);
+    }
+    change_basis(FROM_NOVEL_TRANSPOSED, (u32 *)narrow, m, 1, block);
     widen(a, n);
 }
 
@@ -356,13 +305,13 @@ void TIER(toeplitz_fft)(uint64_t *out, size_t out_bits, const uint64_t *key, siz
     const size_t key_pieces = pieces(n_bits, 32), out_pieces = pieces(out_bits, 32) + 1;
     const int m = toeplitz_log_points(n_bits, out_bits);
     const size_t n = (size_t)1 << m;
-    uint64_t *values = scratch, *a = scratch + n;
+    uint64_t *values = scratch, *a = values + n, *block = a + n;
     plan p;
-    make_plan(&p, a + n);
-    transform_key(&p, values, m, key, key_pieces);
-    prepare_seed(a, m, seed, n_bits + out_bits - 1, 32 * key_pieces - n_bits + 1);
+    make_plan(&p, block + TOEPLITZ_BLOCK_WORDS);
+    transform_key(&p, values, m, key, key_pieces, block);
+    prepare_seed(a, m, seed, n_bits + out_bits - 1, 32 * key_pieces - n_bits + 1, block);
     multiply_transposed(&p, a, values, 0, m);
-    change_basis(TO_NOVEL_TRANSPOSED, (u32 *)a, log2_ceil(out_pieces), 2);
+    change_basis(TO_NOVEL_TRANSPOSED, (u32 *)a, log2_ceil(out_pieces), 2, block);
     collect(out, out_bits, a);
-    qk_wipe(values, 2 * n * sizeof *values);
+    qk_wipe(scratch, (2 * n + TOEPLITZ_BLOCK_WORDS) * sizeof *scratch);
 }

@@ -6,6 +6,8 @@ QK_INLINE V v_zero(void) { return _mm512_setzero_si512(); }
 QK_INLINE V v_set1(uint64_t a) { return _mm512_set1_epi64((long long)a); }
 QK_INLINE V v_xor(V a, V b) { return _mm512_xor_si512(a, b); }
 QK_INLINE V v_xor3(V a, V b, V c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+QK_INLINE V v_low_halves(V a, V b) { return _mm512_mask_mov_epi32(a, 0xaaaa, _mm512_slli_epi64(b, 32)); }
+QK_INLINE V v_high_halves(V a, V b) { return _mm512_mask_mov_epi32(_mm512_srli_epi64(a, 32), 0xaaaa, b); }
 
 /* Modulo x^64 + x^4 + x^3 + x + 1: the bits that the first fold pushes out are folded along with the rest. */
 QK_INLINE V v_mul(V a, V b)

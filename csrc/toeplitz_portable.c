@@ -12,6 +12,8 @@ QK_INLINE void v_store(uint64_t *at, V a) { *at = a; }
 QK_INLINE V v_zero(void) { return 0; }
 QK_INLINE V v_set1(uint64_t a) { return a; }
 QK_INLINE V v_xor(V a, V b) { return a ^ b; }
+QK_INLINE V v_low_halves(V a, V b) { return (a & UINT32_MAX) | b << 32; }
+QK_INLINE V v_high_halves(V a, V b) { return a >> 32 | (b & ~(V)UINT32_MAX); }
 QK_INLINE void v_turn(V r[VL]) { (void)r; }
 QK_INLINE void v_product(V *high, V *low, V a, V b) { clmul_wide(high, low, a, b); }
 

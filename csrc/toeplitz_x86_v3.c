@@ -15,6 +15,8 @@ QK_INLINE void v_store(uint64_t *at, V a) { _mm256_storeu_si256((__m256i *)at, a
 QK_INLINE V v_zero(void) { return _mm256_setzero_si256(); }
 QK_INLINE V v_set1(uint64_t a) { return _mm256_set1_epi64x((long long)a); }
 QK_INLINE V v_xor(V a, V b) { return _mm256_xor_si256(a, b); }
+QK_INLINE V v_low_halves(V a, V b) { return _mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0xaa); }
+QK_INLINE V v_high_halves(V a, V b) { return _mm256_blend_epi32(_mm256_srli_epi64(a, 32), b, 0xaa); }
 
 QK_INLINE void v_product(V *high, V *low, V a, V b)
 {
