@@ -7,6 +7,7 @@ and decides nothing about the keys.
 from __future__ import annotations
 
 import itertools
+import resource
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -65,6 +66,7 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         "stages": _stages(inputs, outcome.bob_log),
         "messages": _traffic(outcome),
         "health": {"alice": balance.health_fields(outcome.alice_log), "bob": balance.health_fields(outcome.bob_log)},
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": balance.versions(),
     }
     if run.parameters.protocol == "bb84":
@@ -359,6 +361,7 @@ def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
         "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
         "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
         "key_length": length,
+        "rule_note": _rule_note(fields["claim"], security.rule),
         "ledger_recount": None if outcome.counted is None else balance.recount_fields(outcome.counted, log),
         "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, made)},
     }
@@ -369,6 +372,19 @@ def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
     if claim is None:
         return Claim(level="none", failed=(), passed=())
     return claim if made else replace(claim, level="none" if claim.level == "composable" else claim.level)
+
+
+SQUASHING = ("double_click_rule", "cross_basis_clicks", "equal_bits")
+
+
+def _rule_note(claim: Claim | None, rule: Rule) -> str | None:
+    """What stands against charging by ``public_errors`` (docs/security.md, section 6, condition ii)."""
+    if claim is None or rule is not Rule.PUBLIC_ERRORS:
+        return None
+    failed = [p.name for p in claim.failed if p.name.startswith(SQUASHING)]
+    if not failed:
+        return None
+    return f"condition (ii) of public_errors fails with {', '.join(failed)}; see the length under both"
 
 
 def _by_rule(log: BlockLog, length: KeyLength, used: Rule) -> Fields:
