@@ -33,6 +33,7 @@ from qkdpp.report.words import (
     ratio,
     seconds,
     throw_away_pool,
+    value_text,
     with_unit,
 )
 
@@ -148,6 +149,8 @@ def _remarks(report: Report) -> Markup | None:
             "Authentication used a throw-away pool made for this run: right for working on recordings, "
             "no protection on a real link."
         )
+    if report.get("rule_note") is not None:
+        remarks.append(f"Accounting: {value_text(report.get('rule_note'))}.")
     if at(report, "ledger_recount", "agrees") is False:
         remarks.append("The recount of the transcript does not agree with the ledger of disclosed bits.")
     return None if not remarks else element("div", *(element("p", r) for r in remarks), kind="note")

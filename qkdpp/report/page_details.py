@@ -84,6 +84,7 @@ def disclosure(report: Report) -> Markup | None:
             for name, v in pairs(report.get("leak_by_rule"))
             if name != rule
         ),
+        *((f"secret bits under {name}", number(v)) for name, v in pairs(report.get("secret_bits_by_rule"))),
         (
             "sent by Alice, by Bob",
             f"{number(report.get('leak_alice_bits'))}, {number(report.get('leak_bob_bits'))} bits",

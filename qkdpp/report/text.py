@@ -47,6 +47,7 @@ def summary(report: Report) -> str:
         ("counts", _counts(report)),
         ("length", _length(report)),
         ("leak", _leak(report)),
+        ("rule", _rule(report)),
         ("spent", _spent(report)),
         ("security", _security(report)),
         ("ledger", _ledger(report)),
@@ -133,6 +134,15 @@ def _leak(report: Report) -> str | None:
         f"f {number(report.get('f_ec'))}, f total {number(report.get('f_total'))}, "
         f"Alice {number(report.get('leak_alice_bits'))}, Bob {number(report.get('leak_bob_bits'))}"
     )
+
+
+def _rule(report: Report) -> str | None:
+    """Both figures where the rule that was used stands on shaky ground."""
+    note = report.get("rule_note")
+    if note is None:
+        return None
+    lengths = ", ".join(f"{number(bits)} under {name}" for name, bits in pairs(report.get("secret_bits_by_rule")))
+    return f"{lengths or 'no length'}: {value_text(note)}"
 
 
 def _spent(report: Report) -> str | None:
