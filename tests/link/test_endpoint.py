@@ -223,3 +223,17 @@ def test_frames_out_of_place(frame: Frame, text: str) -> None:
     assert alice.result.reason is AbortReason.PROTOCOL_VIOLATION
     assert text in str(alice.result.evidence)
     assert [decode(data).body for data in answer] == [b"protocol_violation"]
+
+
+def test_a_short_pool_ends_the_block_before_anything_is_said() -> None:
+    def talk() -> Stage[int]:
+        yield from send(Clicks(number=1, data=b"x"))
+        return 1
+
+    pools = EphemeralPool.pair(3, FixedEntropy("pool"))
+    alice = Endpoint(talk(), "alice", 1, pools[0], pads_needed=4)
+    frames = alice.start()
+    assert isinstance(alice.result, Aborted)
+    assert alice.result.reason is AbortReason.POOL_EXHAUSTED
+    assert [decode(frame).kind for frame in frames] == [Kind.ABORT]
+    assert pools[0].bits_used == 0
