@@ -11,10 +11,9 @@ QK_INLINE P p_load(const void *at) { return _mm512_loadu_si512(at); }
 QK_INLINE P p_zero(void) { return _mm512_setzero_si512(); }
 QK_INLINE P p_set1(long long low) { return _mm512_broadcast_i64x2(_mm_set_epi64x(0, low)); }
 QK_INLINE P p_xor(P a, P b) { return _mm512_xor_si512(a, b); }
-QK_INLINE P p_xor3(P a, P b, P c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
+QK_INLINE P p_swap(P a) { return _mm512_shuffle_epi32(a, 0x4e); }
 QK_INLINE P p_clmul_00(P a, P b) { return _mm512_clmulepi64_epi128(a, b, 0x00); }
 QK_INLINE P p_clmul_01(P a, P b) { return _mm512_clmulepi64_epi128(a, b, 0x01); }
-QK_INLINE P p_clmul_10(P a, P b) { return _mm512_clmulepi64_epi128(a, b, 0x10); }
 QK_INLINE P p_clmul_11(P a, P b) { return _mm512_clmulepi64_epi128(a, b, 0x11); }
 QK_INLINE P p_high_to_low(P a) { return _mm512_bsrli_epi128(a, 8); }
 QK_INLINE P p_low_to_high(P a) { return _mm512_bslli_epi128(a, 8); }
@@ -26,7 +25,7 @@ enum { LANES = 4, BLOCK = 16 };
 /* One element in the lowest lane. */
 QK_INLINE P single(__m128i a) { return _mm512_zextsi128_si512(a); }
 
-QK_INLINE __m128i multiply_one(__m128i a, __m128i b) { return _mm512_castsi512_si128(multiply(single(a), single(b))); }
+QK_INLINE __m128i multiply_one(__m128i a, __m128i b) { return _mm512_castsi512_si128(multiply(single(a), as_factor(single(b)))); }
 
 QK_INLINE __m128i sum_of_lanes(P a)
 {
@@ -38,13 +37,13 @@ QK_INLINE __m128i sum_of_lanes(P a)
 QK_INLINE __m128i horner_by_four(__m128i value, __m128i k, const uint8_t *blocks, size_t n_rows)
 {
     const __m128i k2 = multiply_one(k, k), k3 = multiply_one(k2, k), k4 = multiply_one(k2, k2);
-    const P stride = _mm512_broadcast_i64x2(k4);
+    const factor stride = as_factor(_mm512_broadcast_i64x2(k4));
     const P last = p_xor(_mm512_inserti64x2(single(k4), k3, 1),
                          _mm512_inserti64x2(_mm512_inserti64x2(p_zero(), k2, 2), k, 3));
     const size_t n_before = n_rows - 1;
     P lanes = horner_rows(single(value), stride, blocks, n_before);
     lanes = p_xor(lanes, p_load(blocks + n_before * sizeof(P)));
-    return sum_of_lanes(multiply(lanes, last));
+    return sum_of_lanes(multiply(lanes, as_factor(last)));
 }
 
 void poly_horner_avx512_icl(uint64_t *out, const uint64_t *state, const uint64_t *key, const uint8_t *blocks,

@@ -11,38 +11,49 @@
 
 enum { ROWS = 8 };
 
-/* An unreduced product: low and high halves, and the middle one that overlaps both. */
+/* A factor, and the sum of its halves (in both halves). */
 typedef struct {
-    P low, middle, high;
+    P value, folded;
+} factor;
+
+/* An unreduced product in Karatsuba's three: of the low halves, of the high halves, of the sums of halves. */
+typedef struct {
+    P low, high, folded;
 } wide;
 
-QK_INLINE void add_product(wide *sum, P a, P b)
+QK_INLINE P fold(P a) { return p_xor(a, p_swap(a)); }
+
+QK_INLINE factor as_factor(P a) { return (factor){a, fold(a)}; }
+
+QK_INLINE wide nothing(void) { return (wide){p_zero(), p_zero(), p_zero()}; }
+
+QK_INLINE void add_product(wide *sum, P a, factor b)
 {
-    sum->low = p_xor(sum->low, p_clmul_00(a, b));
-    sum->high = p_xor(sum->high, p_clmul_11(a, b));
-    sum->middle = p_xor3(sum->middle, p_clmul_01(a, b), p_clmul_10(a, b));
+    sum->low = p_xor(sum->low, p_clmul_00(a, b.value));
+    sum->high = p_xor(sum->high, p_clmul_11(a, b.value));
+    sum->folded = p_xor(sum->folded, p_clmul_00(fold(a), b.folded));
 }
 
 /* Modulo x^128 + x^7 + x^2 + x + 1: 64 coefficients at a time from the top. */
 QK_INLINE P reduce(wide sum)
 {
     const P modulus = p_set1(0x87);
-    const P fold = p_clmul_01(sum.high, modulus);
-    const P middle = p_xor(sum.middle, fold);
+    const P top = p_clmul_01(sum.high, modulus);
+    const P middle = p_xor(p_xor(sum.folded, top), p_xor(sum.low, sum.high));
     const P high = p_xor(sum.high, p_high_to_low(middle));
     const P low = p_xor(sum.low, p_low_to_high(middle));
     return p_xor(low, p_clmul_00(high, modulus));
 }
 
-QK_INLINE P multiply(P a, P b)
+QK_INLINE P multiply(P a, factor b)
 {
-    wide sum = {p_zero(), p_zero(), p_zero()};
+    wide sum = nothing();
     add_product(&sum, a, b);
     return reduce(sum);
 }
 
 /* The rows that remain after whole steps, one reduction each. */
-QK_INLINE P finish_rows(P value, P stride, const uint8_t *at, size_t n_rows)
+QK_INLINE P finish_rows(P value, factor stride, const uint8_t *at, size_t n_rows)
 {
     for (size_t i = 0; i < n_rows; i++) {
         value = multiply(p_xor(value, p_load(at + i * sizeof(P))), stride);
@@ -51,18 +62,18 @@ QK_INLINE P finish_rows(P value, P stride, const uint8_t *at, size_t n_rows)
 }
 
 /* Whole rows: every lane on its own, in powers of k^LANES. */
-QK_INLINE P horner_rows(P value, P stride, const uint8_t *at, size_t n_rows)
+QK_INLINE P horner_rows(P value, factor stride, const uint8_t *at, size_t n_rows)
 {
     if (n_rows < 2 * ROWS) {
         return finish_rows(value, stride, at, n_rows);
     }
-    P powers[ROWS];
+    factor powers[ROWS];
     powers[ROWS - 1] = stride;
     for (int i = ROWS - 1; i > 0; i--) {
-        powers[i - 1] = multiply(powers[i], stride);
+        powers[i - 1] = as_factor(multiply(powers[i].value, stride));
     }
     for (; n_rows >= ROWS; n_rows -= ROWS, at += ROWS * sizeof(P)) {
-        wide sum = {p_zero(), p_zero(), p_zero()};
+        wide sum = nothing();
         add_product(&sum, p_xor(value, p_load(at)), powers[0]);
         for (int i = 1; i < ROWS; i++) {
             add_product(&sum, p_load(at + (size_t)i * sizeof(P)), powers[i]);

@@ -27,8 +27,6 @@ struct qk_kernels {
                             uint64_t *scratch);
     void (*toeplitz_fft)(uint64_t *out, size_t out_bits, const uint64_t *key, size_t n_bits, const uint64_t *seed,
                          uint64_t *scratch);
-    /* Up to this many key bits the direct product is the faster one. */
-    size_t toeplitz_direct_bits;
 };
 
 extern const struct qk_kernels qk_kernels_portable;

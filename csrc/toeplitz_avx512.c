@@ -40,7 +40,6 @@ const struct qk_kernels qk_kernels_avx512 = {
     .poly_horner = poly_horner_avx512,
     .toeplitz_direct = toeplitz_direct_avx512,
     .toeplitz_fft = toeplitz_fft_avx512,
-    .toeplitz_direct_bits = 8192,
 };
 #else
 typedef int no_x86_here;

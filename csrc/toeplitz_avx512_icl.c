@@ -26,7 +26,6 @@ const struct qk_kernels qk_kernels_avx512_icl = {
     .poly_horner = poly_horner_avx512_icl,
     .toeplitz_direct = toeplitz_direct_avx512_icl,
     .toeplitz_fft = toeplitz_fft_avx512_icl,
-    .toeplitz_direct_bits = 4096,
 };
 #else
 typedef int no_x86_here;

@@ -36,5 +36,4 @@ const struct qk_kernels qk_kernels_portable = {
     .poly_horner = poly_horner_portable,
     .toeplitz_direct = toeplitz_direct_portable,
     .toeplitz_fft = toeplitz_fft_portable,
-    .toeplitz_direct_bits = 4096,
 };

@@ -62,7 +62,6 @@ const struct qk_kernels qk_kernels_x86_v3 = {
     .poly_horner = poly_horner_x86_v3,
     .toeplitz_direct = toeplitz_direct_x86_v3,
     .toeplitz_fft = toeplitz_fft_x86_v3,
-    .toeplitz_direct_bits = 8192,
 };
 #else
 typedef int no_x86_here;
