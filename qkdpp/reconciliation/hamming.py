@@ -126,7 +126,7 @@ class Hamming:
         """
         del qber_hint, entropy
         if not len(key):
-            return self._result(key, Bits.zeros(0), 0, [], 0)
+            return self._result(key, None, 0, [], 0)
         start = yield from receive(HammingStart)
         self._check(start, len(key))
         corrections, rounds = 0, 0
