@@ -11,6 +11,7 @@ import resource
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from qkdpp.offline.drive import Outcome
 from qkdpp.offline.inputs import Inputs, Recorded
 from qkdpp.offline.runfile import DETECTORS, RunFile
 from qkdpp.offline.series import rates
+from qkdpp.protocols import bb84, bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.parameters import SecuritySection, Source
 from qkdpp.sifting.bb84 import Sifted
@@ -360,6 +362,7 @@ def _accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
         "net_secret_bits": secret - outcome.auth_bits_used,
         "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
         "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
+        "secret_bits_by_profile": None if length is None else _by_profile(run, log),
         "key_length": length,
         "rule_note": _rule_note(fields["claim"], security.rule),
         "ledger_recount": None if outcome.counted is None else balance.recount_fields(outcome.counted, log),
@@ -372,6 +375,23 @@ def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
     if claim is None:
         return Claim(level="none", failed=(), passed=())
     return claim if made else replace(claim, level="none" if claim.level == "composable" else claim.level)
+
+
+def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:
+    """What the same block gives under either profile (L holds for lengths fixed beforehand: for comparison)."""
+    sifted = log.facts.get("sifted")
+    lengths: Fields = {}
+    for profile in ("V", "L"):
+        section = msgspec.structs.replace(run.parameters.security, profile=profile)
+        parameters = msgspec.structs.replace(run.parameters, security=section)
+        if log.costs is None or not isinstance(sifted, Sifted | SiftedPairs):
+            return None
+        if isinstance(sifted, Sifted):
+            rule = bb84.length_rule(sifted, parameters)
+        else:
+            rule = bbm92.length_rule(sifted, parameters)
+        lengths[profile] = rule(*log.costs).secret_bits
+    return lengths
 
 
 SQUASHING = ("double_click_rule", "cross_basis_clicks", "equal_bits")

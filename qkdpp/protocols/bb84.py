@@ -95,7 +95,7 @@ def _distil(sifted: Sifted, party: Party) -> Stage[Bits]:
         n_classes=sifted.key_counts.size,
         qber_hint=_hint(sifted.disclosed),
     )
-    return (yield from distil(key, _length_rule(sifted, party.parameters), party))
+    return (yield from distil(key, length_rule(sifted, party.parameters), party))
 
 
 def _hint(disclosed: NDArray[np.int64]) -> float:
@@ -130,7 +130,8 @@ def counts(sifted: Sifted, key_errors: NDArray[np.int64], source: Source) -> Cou
     )
 
 
-def _length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
+def length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
+    """The key length of this block as a function of its costs and of the errors that correction counted."""
     source = _source(parameters)
 
     def rule(leak: int, verification: int, dropped: int, errors: NDArray[np.int64]) -> KeyLength:

@@ -68,10 +68,12 @@ def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[
         n_classes=1,
         qber_hint=sifted.test_errors / max(sifted.n_test, 1),
     )
-    return (yield from distil(key, _length_rule(sifted, party.parameters), party))
+    return (yield from distil(key, length_rule(sifted, party.parameters), party))
 
 
-def _length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:
+def length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:
+    """The key length of this block as a function of its costs."""
+
     def rule(leak: int, verification: int, dropped: int, errors: NDArray[np.int64]) -> KeyLength:
         return key_length_bbm92(
             len(sifted.key),

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qkdpp.core.ledger import Ledger
 from qkdpp.estimation import KeyLength
 
@@ -31,6 +34,8 @@ class BlockLog:
     stages: list[StageMark] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
     length: KeyLength | None = None
+    costs: tuple[int, int, int, NDArray[np.int64]] | None = None
+    """Leak, verification and dropped bits, and errors by class: what the length was computed from."""
     _last: float | None = None
 
     def mark(self, name: str, count: int, lost: int = 0) -> None:

@@ -217,9 +217,9 @@ def _length(
     sifted: SiftedKey, verified: Verified, counts: NDArray[np.int64], length_rule: LengthRule, party: Party
 ) -> KeyLength:
     log, security = party.log, party.parameters.security
-    length = length_rule(
-        log.ledger.leak_ec_bits(security.rule), log.ledger.verification_bits, verified.dropped_bits, counts
-    )
+    costs = (log.ledger.leak_ec_bits(security.rule), log.ledger.verification_bits, verified.dropped_bits, counts)
+    length = length_rule(*costs)
+    log.costs = costs
     log.length = length
     log.mark("estimated", length.secret_bits)
     if length.secret_bits == 0:
