@@ -32,10 +32,10 @@ def _module() -> Any:  # noqa: ANN401 - what cffi builds has no types
 
 
 @cache
-def _pointer_types() -> tuple[Any, Any]:
-    """The types of pointers to bytes and to words, looked up once."""
+def _types() -> tuple[Any, Any, Any]:
+    """The types of a digest, of pointers to bytes and of pointers to words, looked up once."""
     ffi = _module().ffi
-    return ffi.typeof("uint8_t[]"), ffi.typeof("uint64_t[]")
+    return ffi.typeof(f"uint8_t[{BLOCK_BYTES}]"), ffi.typeof("uint8_t[]"), ffi.typeof("uint64_t[]")
 
 
 def fault() -> str | None:
@@ -80,15 +80,16 @@ def use_isa(name: str) -> None:
 
 
 def _bytes(data: Any) -> Any:  # noqa: ANN401
-    return _module().ffi.from_buffer(_pointer_types()[0], data)
+    """Pointer to the bytes of a buffer; ``bytes`` are passed as they are."""
+    return data if type(data) is bytes else _module().ffi.from_buffer(_types()[1], data)
 
 
 def _words(words: Any, *, out: bool = False) -> Any:  # noqa: ANN401
-    return _module().ffi.from_buffer(_pointer_types()[1], words, require_writable=out)
+    return _module().ffi.from_buffer(_types()[2], words, require_writable=out)
 
 
 def _ensure(status: int) -> None:
-    if status != _module().lib.QK_OK:
+    if status:
         raise KernelError(f"a compiled kernel refused its arguments (status {status})")
 
 
@@ -102,11 +103,21 @@ def poly_horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
     return int.from_bytes(out, "little")
 
 
+@cache
+def _poly_hash_parts() -> tuple[Any, Any, Any, Any]:
+    """What one call needs, looked up once: a hash of a short message costs less than its look-ups."""
+    ffi = _module().ffi
+    return _module().lib.qk_poly_hash, ffi.new, ffi.buffer, _types()[0]
+
+
 def poly_hash(key: bytes, message: bytes | bytearray | memoryview) -> bytes:
     """Hash of one message, 16 bytes."""
-    out, data = bytearray(BLOCK_BYTES), _bytes(message)
-    _ensure(_module().lib.qk_poly_hash(_bytes(out), _bytes(key), data, len(data)))
-    return bytes(out)
+    kernel, new, buffer, digest = _poly_hash_parts()
+    data = message if type(message) is bytes else _bytes(message)
+    out = new(digest)
+    _ensure(kernel(out, key, data, len(data)))
+    value: bytes = buffer(out)[:]
+    return value
 
 
 def poly_hash_many(
@@ -115,7 +126,7 @@ def poly_hash_many(
     """Hashes of the parts of ``messages`` between neighbouring ``edges``: uint8[n, 16]."""
     n = edges.size - 1
     out = np.empty((n, BLOCK_BYTES), dtype=np.uint8)
-    _ensure(_module().lib.qk_poly_hash_many(_bytes(out), _bytes(key), _bytes(messages), _words(edges), n))
+    _ensure(_module().lib.qk_poly_hash_many(_bytes(out), key, _bytes(messages), _words(edges), n))
     return out
 
 
