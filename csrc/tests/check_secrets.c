@@ -1,0 +1,72 @@
+/* Do branches or addresses depend on secrets? Run under valgrind, which then calls them uninitialised.
+ *
+ *     gcc -std=gnu11 -O3 -g -Icsrc csrc/tests/check_secrets.c csrc/[a-z]*.c -o check_secrets
+ *     valgrind -q --error-exitcode=1 ./check_secrets portable
+ *
+ * Keys, states, messages and seeds are marked undefined; a branch or an address made from them is reported. The
+ * tier must be one that valgrind emulates (no AVX-512). With a second argument there is a branch on a secret on
+ * purpose: the report that has to appear. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <valgrind/memcheck.h>
+
+#include "qk_internal.h"
+
+static void *secret(size_t n_bytes)
+{
+    void *at = calloc(n_bytes, 1);
+    VALGRIND_MAKE_MEM_UNDEFINED(at, n_bytes);
+    return at;
+}
+
+static void check_poly(void)
+{
+    enum { N_BYTES = 4101 };
+    uint64_t out[2], *key = secret(16), *state = secret(16);
+    uint8_t digest[16], *message = secret(N_BYTES);
+    qk_poly_horner(out, state, key, message, N_BYTES / 16);
+    qk_poly_hash(digest, (const uint8_t *)key, message, N_BYTES);
+    free(key);
+    free(state);
+    free(message);
+}
+
+static void check_toeplitz(size_t n_bits, size_t out_bits)
+{
+    const size_t n_words = qk_toeplitz_scratch_words(n_bits, out_bits);
+    uint64_t *key = secret((n_bits + 63) / 64 * 8), *seed = secret((n_bits + out_bits + 62) / 64 * 8);
+    uint64_t *out = malloc((out_bits + 63) / 64 * 8), *scratch = malloc(n_words * 8);
+    qk_toeplitz_hash(out, out_bits, key, n_bits, seed, scratch, n_words);
+    free(key);
+    free(seed);
+    free(out);
+    free(scratch);
+}
+
+static int use(const char *name)
+{
+    for (int tier = 0; tier < qk_isa_count(); tier++) {
+        if (!strcmp(name, qk_isa_name(tier))) {
+            return qk_set_isa(tier);
+        }
+    }
+    return QK_BAD_TIER;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || use(argv[1]) != QK_OK) {
+        puts("usage: check_secrets TIER [control]; the tier must run here");
+        return 2;
+    }
+    check_poly();
+    check_toeplitz(1000, 500);
+    check_toeplitz(9000, 9000);
+    check_toeplitz(70000, 35000);
+    if (argc > 2) {
+        const uint8_t *control = secret(1);
+        puts(*control ? "control: set" : "control: clear");
+    }
+    printf("checked %s\n", argv[1]);
+    return 0;
+}
