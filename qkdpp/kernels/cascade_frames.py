@@ -50,8 +50,6 @@ hold an error; from ``N_ODD`` odd nodes of each pass; from ``LAST`` where the la
 follows from the others')."""
 IDLE, SEARCH_ODD, OPEN, HALVE = range(4)
 """What a frame does in a round: nothing; halve odd nodes; open the next pass (and halve odd nodes); halve blocks."""
-
-
 KEY, CUT, ODD, KNOWN, WRONG, ROWS = 0, PASSES, 2 * PASSES, 3 * PASSES, 3 * PASSES + 1, 3 * PASSES + 2
 """Rows of a frame in ``Frames.words``: the party's key in the order of each list; ones where nodes of each list begin;
 ones where odd nodes begin; positions whose error bit is known; errors found."""
