@@ -1,11 +1,13 @@
 """The ``qkdpp`` command: registers the verbs and turns errors into exit codes.
 
-Exit codes: 0 done; 2 bad input or usage; 3 no key for a stated reason; 1 our fault.
+Exit codes: 0 done; 2 bad input, usage or surroundings; 3 no key for a stated reason; 130 interrupted; 1 our fault.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 
 import typer
@@ -24,7 +26,7 @@ VERBS: dict[str, str] = {
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""
 
-EXIT_INPUT = 2
+EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 def _print_version(value: bool) -> None:
@@ -64,5 +66,18 @@ def main() -> None:
     try:
         build()()
     except InputError as error:
-        print(f"qkdpp: {error}", file=sys.stderr)
-        sys.exit(EXIT_INPUT)
+        _fail(str(error), EXIT_INPUT)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", EXIT_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted", EXIT_INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    """One line on stderr, then out; quiet where stdout is gone (a full disk, a closed pipe)."""
+    print(f"qkdpp: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the interpreter flushes it once more
+    sys.exit(code)

@@ -21,6 +21,7 @@ def command(
             help="NAME=start:stop:step: sifted bits, QBER and key against gate_ps or offset_ps; writes no keys."
         ),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An incomplete recording is an error.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> None:
     """Distil a secret key from recorded detections.
@@ -29,12 +30,15 @@ def command(
     Without a key (exit code 3) the report says why.
     """
     from qkdpp.cli.console import Progress
+    from qkdpp.core.errors import InputError
     from qkdpp.offline import inputs, runfile
     from qkdpp.offline.job import execute, scan_values, sweep
 
+    if scan is not None and output is not None:
+        raise InputError("--scan writes no result: leave out -o")
     loaded = runfile.load(run)
     with Progress(quiet=json_) as progress:
-        data = inputs.load_inputs(loaded, from_s=from_s, to_s=to_s, progress=progress.tags)
+        data = inputs.load_inputs(loaded, from_s=from_s, to_s=to_s, progress=progress.tags, strict=strict)
         if scan is not None:
             rows = sweep(loaded, data, *scan_values(scan), progress=progress.step)
         else:

@@ -24,6 +24,7 @@ def command(
     ] = None,
     tick_as: Annotated[int | None, typer.Option(help="Attoseconds per tick, where the file does not state it.")] = None,
     option: Annotated[list[str], typer.Option(help="Option of the format, as name=value.")] = NO_OPTIONS,
+    header: Annotated[bool, typer.Option("--header", help="Show all fields of the file's header.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An incomplete file is an error.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -50,7 +51,7 @@ def command(
             summary = summarise(recording, partial(progress.tags, str(path)))
             found.append(summary.as_json())
             if not json_:
-                print("\n".join(_lines(summary)))
+                print("\n".join(_lines(summary, header=header)))
     if json_:
         print(json.dumps(found, indent=2, allow_nan=False))
 
@@ -86,7 +87,7 @@ def _plain(found: dict[str, str]) -> str:
     return "\n".join(f"{name:<14}{value}" for name, value in found.items())
 
 
-def _lines(summary: Summary) -> Iterator[str]:
+def _lines(summary: Summary, *, header: bool) -> Iterator[str]:
     from qkdpp.sources.formats import FORMATS
 
     stats = summary.stats
@@ -114,7 +115,9 @@ def _lines(summary: Summary) -> Iterator[str]:
         yield f"  backward    {stats.backward_steps} steps, worst {worst_ns:,.3f} ns (sorted)"
     for warning in stats.warnings:
         yield f"  warning     {shown(warning)}"
-    for name, value in summary.metadata.items():
+    if summary.metadata and not header:
+        yield f"  header      {len(summary.metadata)} fields (--header shows them)"
+    for name, value in summary.metadata.items() if header else ():
         yield f"  {shown(name)} = {shown(str(value))}"
 
 

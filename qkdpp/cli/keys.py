@@ -18,7 +18,7 @@ def _group() -> None:
 @command.command()
 def pool(
     path: Annotated[Path, typer.Argument(help="New file for Alice; Bob's copy gets the suffix .bob.")],
-    tags: Annotated[int, typer.Option(help="Tags per direction; a block takes six in all.")] = 1000,
+    tags: Annotated[int, typer.Option(help="Tags per direction; a block takes up to four in one of them.")] = 1000,
 ) -> None:
     """Create an authentication pool and its copy for the other party.
 

@@ -63,5 +63,6 @@ def command(
         print(msgspec.json.encode(sheet).decode())
     else:
         print(describe(sheet))
+        print("nothing written: give -o FOLDER to keep the result" if output is None else f"written to {output}")
     if sheet["abort"] is not None:
         raise typer.Exit(3)

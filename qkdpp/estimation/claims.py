@@ -47,6 +47,7 @@ class Declared:
         squashing_map: reference for the treatment of clicks in both bases, if one is claimed.
         double_click_rule: ``random`` bit, or ``first`` click.
         blank_all: after any click all detectors are blanked for a declared dead time, never a single one.
+        whole_recording: the block is what was fixed beforehand, not a span chosen afterwards.
         variable_length: the length formula may be evaluated on observed counts (profile V).
         eps_auth: bound promised for forgery of any tag; eps_auth_spent: what the tags of the block add up to.
         p_z_alice: probability of the Z basis at Alice; None if not declared.
@@ -63,6 +64,7 @@ class Declared:
     squashing_map: str = ""
     double_click_rule: Literal["random", "first"] = "random"
     blank_all: bool = True
+    whole_recording: bool = True
     variable_length: bool = True
     eps_auth: float = 1.0
     eps_auth_spent: float = 0.0
@@ -166,6 +168,12 @@ def _statements(declared: Declared) -> Iterator[Precondition]:
         name="authentication_pool", kind="declared", passed=True, explanation=f"authentication key is {pool}"
     )
     yield Precondition(
+        name="span_fixed_beforehand",
+        kind="declared",
+        passed=declared.whole_recording,
+        explanation="the block is the whole recording; a span chosen afterwards (--from, --to) selects by its data",
+    )
+    yield Precondition(
         name="variable_length",
         kind="declared",
         passed=declared.variable_length,
@@ -197,7 +205,7 @@ def _receiver(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
         name="blanking",
         kind="declared",
         passed=declared.blank_all,
-        explanation="after a click all detectors are blanked; blanking one depends on the bit",
+        explanation="after a click all detectors are blanked for a declared dead time (timing.dead_time_ns)",
     )
     covered = evidence.cross_basis_clicks == 0 or declared.receiver == "active" or bool(declared.squashing_map)
     yield Precondition(
@@ -206,7 +214,8 @@ def _receiver(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
         passed=covered,
         value=float(evidence.cross_basis_clicks),
         threshold=0.0,
-        explanation=declared.squashing_map or "clicks in both bases at once need a cited squashing map",
+        explanation=declared.squashing_map
+        or "clicks in both bases at once need a cited squashing map (timing.squashing_map)",
     )
     yield _double_clicks(evidence)
 

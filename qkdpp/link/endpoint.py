@@ -62,7 +62,7 @@ class Endpoint(Generic[R]):
         self._stage = stage
         self._block = block_id
         self._auth = Authenticator(pool, role, block_id)
-        self._short = pool.remaining < pads_needed
+        self._pool_left, self._pads_needed = pool.remaining, pads_needed
         self._counts: dict[Side, int] = {"alice": 0, "bob": 0}
         self._must_hear = 0
         self._heard = 0
@@ -105,8 +105,13 @@ class Endpoint(Generic[R]):
         """Runs the stage up to its first wait; the frames to send, in order."""
         if self._waiting is not None or self.finished:
             raise LocalProtocolError(f"{self.role} was started before")
-        if self._short:
-            self._abort(Aborted(reason=AbortReason.POOL_EXHAUSTED, evidence={"before": "the block"}))
+        if self._pool_left < self._pads_needed:
+            self._abort(
+                Aborted(
+                    reason=AbortReason.POOL_EXHAUSTED,
+                    evidence={"tags_left": self._pool_left, "tags_needed": self._pads_needed},
+                )
+            )
         else:
             self._guarded(None)
         return self._flush()

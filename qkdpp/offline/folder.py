@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import time  # noqa: TID251 - names a folder by the time of day
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qkdpp.core.errors import InputError
@@ -14,13 +18,24 @@ def refuse_existing(folder: Path) -> None:
         raise InputError(f"{folder}: exists already; results are never overwritten, choose another -o")
 
 
-def make_folder(folder: Path) -> None:
-    """Creates a new folder; InputError if it exists or cannot be created."""
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that takes its name only when it is complete; nothing of it stays if filling it fails.
+
+    Raises InputError if ``folder`` exists or cannot be created.
+    """
     refuse_existing(folder)
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
-        folder.mkdir(parents=True)
+        part.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror})") from error
+    try:
+        yield part
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def dated(name: str) -> Path:

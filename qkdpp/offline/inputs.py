@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from qkdpp.core.errors import ConfigError
+from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.tags import TimeTags, concatenate, ticks_from_ps
 from qkdpp.offline.runfile import PartySection, RunFile
 from qkdpp.sources import ReadStats, open_recording
@@ -21,11 +21,12 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
-    """Tags of one party and what reading them met."""
+    """Tags of one party, what reading them met, and what a person should be warned of."""
 
     tags: TimeTags
     stats: ReadStats
     format: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,15 +43,19 @@ class Inputs:
     whole: bool = True
 
 
-def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progress: Progress) -> Inputs:
+def load_inputs(
+    run: RunFile, *, from_s: float | None, to_s: float | None, progress: Progress, strict: bool = False
+) -> Inputs:
     """Reads the files of both parties; ``from_s`` and ``to_s`` cut the recordings, in seconds after their first tag.
 
     A pulsed recording is read from its start, because pulses are counted from there; what lies before ``from_s``
-    falls away after gating.
+    falls away after gating. With ``strict`` an incomplete file is an error.
     """
     for name, value in (("--from", from_s), ("--to", to_s)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name} {value}: seconds after the first tag, 0 or more")
+    if from_s is not None and to_s is not None and from_s >= to_s:
+        raise ConfigError(f"--from {from_s:g} is not before --to {to_s:g}")
     prepared = None
     alice = None
     span: tuple[float | None, float | None]
@@ -60,11 +65,11 @@ def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progr
         span = (None, to_s)
     else:
         span = (from_s, to_s)
-        alice = _read(run, "alice", run.alice, span, progress)
+        alice = _read(run, "alice", span, progress, strict=strict)
     return Inputs(
         prepared=prepared,
         alice=alice,
-        bob=_read(run, "bob", run.bob, span, progress),
+        bob=_read(run, "bob", span, progress, strict=strict),
         from_s=from_s or 0.0,
         whole=from_s is None and to_s is None,
     )
@@ -73,13 +78,19 @@ def load_inputs(run: RunFile, *, from_s: float | None, to_s: float | None, progr
 def _read(
     run: RunFile,
     party: Literal["alice", "bob"],
-    section: PartySection,
     span: tuple[float | None, float | None],
     progress: Progress,
+    *,
+    strict: bool,
 ) -> Recorded:
-    recording = open_recording(
-        run.recordings(party), format=section.format, tick_as=section.tick_as, options=section.options
-    )
+    section = run.alice if party == "alice" else run.bob
+    files = run.recordings(party)
+    try:
+        recording = open_recording(
+            files, format=section.format, tick_as=section.tick_as, options=section.options, strict=strict
+        )
+    except InputError as error:
+        raise ConfigError(f"{run.path}: [{party}]: {error}") from error
     chunks: list[TimeTags] = []
     n = 0
     for chunk in recording.chunks(from_s=span[0], to_s=span[1]):
@@ -91,7 +102,31 @@ def _read(
     tags = concatenate(chunks)
     if run.parameters.protocol == "bbm92":
         tags = without_delays(tags, section.delays(party))
-    return Recorded(tags=tags, stats=recording.stats, format=recording.format)
+    warnings = (*recording.stats.warnings, *oddities(tags, section, party))
+    return Recorded(tags=tags, stats=recording.stats, format=recording.format, warnings=warnings)
+
+
+MAX_PLAUSIBLE_HZ = 1e9
+
+
+def oddities(tags: TimeTags, section: PartySection, party: str) -> list[str]:
+    """What in the tags does not fit the channel map or any instrument, in words."""
+    found = []
+    counts = dict(zip(tags.channel_ids, np.bincount(tags.channel, minlength=len(tags.channel_ids)), strict=True))
+    roles = section.channel_roles(party)
+    present = {channel for channel, n in counts.items() if n}
+    missing = [f"{channel} ({role})" for channel, role in roles.items() if channel not in present and role != "ignore"]
+    if missing:
+        held = ", ".join(map(str, sorted(present)))
+        found.append(f"{party}.channels: no tags on channel {', '.join(missing)}; the recording has {held}")
+    unmapped = sorted(present - set(roles))
+    if unmapped:
+        listed = ", ".join(f"{channel} ({counts[channel]} tags)" for channel in unmapped)
+        found.append(f"{party}.channels: not mapped and ignored: {listed}")
+    rate = len(tags) / tags.duration_s if tags.duration_s > 0 else 0.0
+    if rate > MAX_PLAUSIBLE_HZ:
+        found.append(f"{rate:.3g} tags per second: is the tick length ({tags.tick_as} as) right?")
+    return found
 
 
 def without_delays(tags: TimeTags, delays_ps: dict[int, float] | None) -> TimeTags:

@@ -18,7 +18,7 @@ from qkdpp.link.pool import FilePool, Pool
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline.distill import ClockCache, distill, with_gate
 from qkdpp.offline.drive import Outcome
-from qkdpp.offline.folder import dated, make_folder, refuse_existing
+from qkdpp.offline.folder import dated, new_folder, refuse_existing
 from qkdpp.offline.inputs import Inputs
 from qkdpp.offline.results import report
 from qkdpp.offline.runfile import RunFile
@@ -49,8 +49,8 @@ def execute(
         outcome = distill(run, inputs, now=now, pools=pools)
     fields = report(run, inputs, outcome, from_s=span[0], to_s=span[1])
     progress("writing the report")
-    make_folder(folder)
-    _write(folder, outcome, fields)
+    with new_folder(folder) as part:
+        _write(part, outcome, fields)
     return Result(report=fields, folder=folder)
 
 

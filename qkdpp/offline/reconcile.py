@@ -28,7 +28,7 @@ from qkdpp.estimation.security import error_penalty
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline import balance
 from qkdpp.offline.drive import Outcome, drive
-from qkdpp.offline.folder import make_folder
+from qkdpp.offline.folder import new_folder
 from qkdpp.protocols import distillation
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey
@@ -180,13 +180,13 @@ def _assumption(request: Request) -> str:
 
 def save(folder: Path, outcome: Outcome, sheet: Fields, *, amplified: bool) -> None:
     """Writes report.json, transcript and, if there are any, the keys into a new folder."""
-    make_folder(folder)
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(sheet)))
-    write_transcript(folder / "transcript", outcome.alice_endpoint.transcript)
-    if outcome.keys is not None:
-        suffix = "key" if amplified else "corrected"
-        for name, key in zip(("alice", "bob"), outcome.keys, strict=True):
-            write_key(folder / f"{name}.{suffix}", key)
+    with new_folder(folder) as part:
+        (part / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(sheet)))
+        write_transcript(part / "transcript", outcome.alice_endpoint.transcript)
+        if outcome.keys is not None:
+            suffix = "key" if amplified else "corrected"
+            for name, key in zip(("alice", "bob"), outcome.keys, strict=True):
+                write_key(part / f"{name}.{suffix}", key)
 
 
 def describe(sheet: Fields) -> str:
@@ -212,7 +212,8 @@ def describe(sheet: Fields) -> str:
     lines.append(f"authentication   {sheet['auth_bits_used']} bits of a throw-away pool")
     lines.append(f"assumption       {sheet['assumption']}")
     if sheet["abort"] is not None:
-        lines.append(f"no key           {sheet['abort']['reason']}: {sheet['abort']['evidence']}")
+        evidence = "; ".join(f"{name} {value}" for name, value in sheet["abort"]["evidence"].items())
+        lines.append(f"no key           {sheet['abort']['reason']}: {evidence}")
     elif sheet["secret_bits"]:
         lines.append(f"secret bits      {sheet['secret_bits']} (claim: none)")
     return "\n".join(lines)

@@ -51,19 +51,19 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         "format": FORMAT,
         "protocol": run.parameters.protocol,
         "run": {
-            "name": run.folder.resolve().name,
+            "name": run.folder.resolve().name if run.path.name == "run.toml" else run.path.stem,
             "from_s": from_s,
             "to_s": to_s,
-            "duration_s": inputs.bob.tags.duration_s,
+            "duration_s": _duration_s(inputs),
         },
         "tags_read": _by_party(inputs, lambda recorded: len(recorded.tags)),
         "lost_tags": _by_party(inputs, _lost),
-        "reading": _by_party(inputs, lambda recorded: list(recorded.stats.warnings)),
+        "reading": _by_party(inputs, lambda recorded: list(recorded.warnings)),
         "eps_sec": security.eps_sec,
         "eps_cor": security.eps_cor,
         "eps_auth": security.eps_auth,
         "eps_total": _eps_total(security),
-        "eps_accumulated_year": _eps_year(security, inputs.bob.tags.duration_s),
+        "eps_accumulated_year": _eps_year(security, _duration_s(inputs)),
         "abort": balance.abort_fields(outcome.aborted),
         "stages": _stages(inputs, outcome.bob_log),
         "messages": _traffic(outcome),
@@ -78,6 +78,10 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
     fields = _ABSENT | fields
     fields |= _accounts(run, outcome, fields)
     return {name: balance.plain(value) for name, value in fields.items()}
+
+
+def _duration_s(inputs: Inputs) -> float:
+    return max(0.0, inputs.bob.tags.duration_s - inputs.from_s)
 
 
 def _eps_total(security: SecuritySection) -> float:
@@ -191,7 +195,7 @@ def _bb84_sifted(
         "mismatched_basis": {"n": int(matrix[:2, 2:].sum() + matrix[2:, :2].sum())},
         "announcement_bits_per_detection": bob.announcement_bits / bob.n_announced,
         "not_held": bob.not_held,
-        "claim": _claim(run, outcome, evidence),
+        "claim": _claim(run, outcome, evidence, whole=whole),
     }
 
 
@@ -236,7 +240,7 @@ def _bbm92(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
         fields["plots"]["pairs"] = _pair_plots(matched.coincidences, run.parameters.timing.gate_ps)
     bob, alice = (log.facts.get("sifted") for log in (outcome.bob_log, outcome.alice_log))
     if isinstance(bob, SiftedPairs) and isinstance(alice, SiftedPairs):
-        fields |= _bbm92_sifted(run, outcome, bob, alice, matched)
+        fields |= _bbm92_sifted(run, outcome, (alice, bob), matched, whole=inputs.whole)
         fields["plots"]["series"] = _pair_series(bob, alice, matched)
     return fields
 
@@ -266,7 +270,10 @@ def _pair_series(bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fiel
     return rates(matched.time_s, matched.time_s[index], wrong)
 
 
-def _bbm92_sifted(run: RunFile, outcome: Outcome, bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fields:
+def _bbm92_sifted(
+    run: RunFile, outcome: Outcome, sides: tuple[SiftedPairs, SiftedPairs], matched: Matched, *, whole: bool
+) -> Fields:
+    alice, bob = sides
     matrix = bob.disclosed + _key_cells(alice.key, bob.key)
     n, m = _rates(matrix)
     evidence = Evidence(
@@ -282,7 +289,7 @@ def _bbm92_sifted(run: RunFile, outcome: Outcome, bob: SiftedPairs, alice: Sifte
         "qber": {**_qber(n, m), "by_intensity": []},
         "matrix": matrix,
         "announcement_bits_per_detection": _announcement(outcome) / max(len(matched), 1),
-        "claim": _claim(run, outcome, evidence),
+        "claim": _claim(run, outcome, evidence, whole=whole),
     }
 
 
@@ -313,7 +320,7 @@ def _qber(n: Matrix, m: Matrix) -> Fields:
     return {"total": _ratio(m.sum(), n.sum()), "by_basis": {"Z": _ratio(m[0], n[0]), "X": _ratio(m[1], n[1])}}
 
 
-def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
+def _claim(run: RunFile, outcome: Outcome, evidence: Evidence, *, whole: bool) -> Claim:
     source = run.parameters.source
     return assess(
         Declared(
@@ -322,7 +329,7 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
             phase_randomised=source is not None and source.phase_randomised,
             intensities_declared=source is not None and source.intensities_declared,
             receiver=source.receiver if source is not None else "passive",
-            squashing_map=source.squashing_map if source is not None else "",
+            squashing_map=run.parameters.timing.squashing_map,
             double_click_rule=run.parameters.timing.double_click,
             blank_all=run.parameters.timing.dead_time_ns > 0,
             variable_length=run.parameters.security.profile == "V",
@@ -330,6 +337,7 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence) -> Claim:
             eps_auth_spent=_eps_auth(outcome),
             p_z_alice=None if source is None else source.p_z_alice,
             p_z_bob=None if source is None else source.p_z_bob,
+            whole_recording=whole,
             pool="throw_away" if outcome.throw_away else "persistent",
         ),
         evidence,
@@ -374,7 +382,7 @@ def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
     """The claim as assessed; without a key nothing is claimed, but what failed stays visible."""
     if claim is None:
         return Claim(level="none", failed=(), passed=())
-    return claim if made else replace(claim, level="none" if claim.level == "composable" else claim.level)
+    return claim if made else replace(claim, level="none")
 
 
 def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:

@@ -5,7 +5,9 @@ Format page: ``docs/formats/run.md``.
 
 from __future__ import annotations
 
+import difflib
 import glob
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,14 +107,16 @@ def load(run: Path) -> RunFile:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `qkdpp init FILES` writes one for your recordings") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a run file; for a recording, `qkdpp init FILE` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         document = msgspec.convert(tomllib.loads(text), _Document)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        raise ConfigError(f"{path}: not valid TOML: {error} (`qkdpp init FILE` writes a run file)") from error
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {_explained(str(error))}") from error
     if document.format != FORMAT:
         raise ConfigError(f"{path}: format = {document.format}, this version reads format = {FORMAT}")
     parameters = Parameters(
@@ -129,6 +133,33 @@ def load(run: Path) -> RunFile:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return result
+
+
+_CHOICES = {
+    "protocol": "bb84, bbm92",
+    "method": "sync, string, pairs ([timing]) or cascade, hamming ([correction])",
+    "receiver": "active, passive",
+    "double_click": "random, first",
+    "profile": "V, L",
+    "rule": "public_errors, both",
+    "key_from": "all, signal",
+}
+
+
+def _explained(message: str) -> str:
+    """A validation error with plain paths, the values allowed or the closest name, and a word on drafts."""
+    text = message.replace("`", "").replace("$.", "").replace("[...]", "")
+    if unknown := re.search(r"unknown field (\w+)", text):
+        names = {f for s in (_Document, PartySection, Source, SyncStringSection, Timing) for f in s.__struct_fields__}
+        names |= {*SecuritySection.__struct_fields__, *Correction.__struct_fields__}
+        if close := difflib.get_close_matches(unknown[1], names, n=1):
+            text += f"; did you mean {close[0]}?"
+    if place := re.search(r"Invalid enum value .* at (\S+)$", text):
+        field = place[1].rsplit(".", 1)[-1]
+        text += f"; allowed: {_CHOICES.get(field, ', '.join(ROLES))}"
+    if "missing required field" in text:
+        text += "; is a line of a draft still marked FILL IN?"
+    return text
 
 
 def _check(run: RunFile) -> None:

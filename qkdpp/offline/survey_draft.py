@@ -242,6 +242,7 @@ def _pair_timing(found: Survey) -> Iterator[str]:
     widths = [peak.width_ps for peak in found.peaks if not peak.echo]
     seen = f", peaks are {min(widths):.0f} to {max(widths):.0f} ps wide" if widths else ""
     yield f"gate_ps = {PAIRS.gate_ps}  # coincidence window, full width{seen}"
+    yield "# dead_time_ns = 0.0         # blanking of all detectors after any click: without it, no composable claim"
     if found.clock is not None and abs(found.clock.offset_s) > PAIRS.search_range_s / 10:
         yield f"offset_hint_s = {found.clock.offset_s:.6f}  # Bob's clock less Alice's, as seen here"
     else:

@@ -36,8 +36,8 @@ class Source(_Section, frozen=True, kw_only=True):
     """Alice's source and Bob's receiver (prepare-and-measure).
 
     ``phase_randomised`` and ``intensities_declared`` are the operator's word that pulses carry independent random
-    phases and that mean photon numbers are calibrated and do not depend on earlier pulses; ``squashing_map`` cites
-    the treatment of clicks in both bases of a passive receiver. Without them the claim is lower.
+    phases and that mean photon numbers are calibrated and do not depend on earlier pulses; without it the claim is
+    lower.
     """
 
     pulse_period_as: int
@@ -47,7 +47,6 @@ class Source(_Section, frozen=True, kw_only=True):
     p_z_bob: float = 0.5
     phase_randomised: bool = False
     intensities_declared: bool = False
-    squashing_map: str = ""
     receiver: Literal["active", "passive"] = "passive"
 
     def check(self) -> None:
@@ -89,7 +88,11 @@ class SyncStringSection(_Section, frozen=True, kw_only=True):
 
 
 class Timing(_Section, frozen=True, kw_only=True):
-    """Clock recovery and gating; without ``offset_range_s`` it is 1 s for pairs, 10 ms for pulsed links."""
+    """Clock recovery and gating; without ``offset_range_s`` it is 1 s for pairs, 10 ms for pulsed links.
+
+    ``squashing_map`` cites the treatment of clicks in both bases of a passive receiver; without one they lower the
+    claim.
+    """
 
     method: Literal["sync", "string", "pairs"] = "pairs"
     sync_period_pulses: int = 0
@@ -98,6 +101,7 @@ class Timing(_Section, frozen=True, kw_only=True):
     gate_ps: float = 1000.0
     dead_time_ns: float = 0.0
     double_click: Literal["random", "first"] = "random"
+    squashing_map: str = ""
 
     @property
     def search_range_s(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from qkdpp.report.words import (
     DASH,
     PARTIES,
+    REMEDIES,
     Report,
     at,
     claim_words,
@@ -43,6 +44,7 @@ def summary(report: Report) -> str:
         *_failed(report),
         ("QBER", _qber(report)),
         ("tags read", _tags(report)),
+        *_warnings(report),
         ("clock", _clock(report)),
         ("counts", _counts(report)),
         ("length", _length(report)),
@@ -71,18 +73,17 @@ def _why(report: Report) -> list[tuple[str, str]]:
     if key_made(report):
         net, asymptotic = report.get("net_secret_bits"), report.get("secret_bits_asymptotic")
         rate = ratio(report.get("secret_bits"), at(report, "run", "duration_s"))
-        return [("", f"net {number(net)} bits, {with_unit(rate, 'bit/s')}, asymptotically {number(asymptotic)} bits")]
+        return [("", f"{with_unit(rate, 'bit/s')}; net {number(net)} bits, asymptotically {number(asymptotic)} bits")]
     evidence = "; ".join(f"{label(k)} {value_text(v)}" for k, v in pairs(at(report, "abort", "evidence")))
-    return [("", evidence)] if evidence else []
+    remedy = REMEDIES.get(str(at(report, "abort", "reason")))
+    return [("", text) for text in (evidence, remedy) if text]
 
 
 def _failed(report: Report) -> list[tuple[str, str]]:
     failed = entries(at(report, "claim", "failed"))
     if not failed:
         return []
-    if len(failed) == 1:
-        return [("", f"{label(at(failed[0], 'name'))}: {value_text(at(failed[0], 'explanation'))}")]
-    return [("", "; ".join(label(at(item, "name")) for item in failed))]
+    return [("", f"{label(at(item, 'name'))}: {value_text(at(item, 'explanation'))}") for item in failed]
 
 
 def _qber(report: Report) -> str | None:
@@ -99,6 +100,11 @@ def _tags(report: Report) -> str | None:
             gaps = at(report, "lost_tags", party, "intervals")
             parts.append(f"{party.capitalize()} {number(read)}" + (f" ({number(gaps)} gaps)" if gaps else ""))
     return ", ".join(parts) or None
+
+
+def _warnings(report: Report) -> list[tuple[str, str]]:
+    """What reading the recordings met."""
+    return [("", f"warning: {value_text(w)}") for party in PARTIES for w in entries(at(report, "reading", party))]
 
 
 def _clock(report: Report) -> str | None:

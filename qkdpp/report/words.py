@@ -40,6 +40,15 @@ ABORTS: dict[str, str] = {
     AbortReason.LINK_LOST: "the connection between the parties was lost",
 }
 
+REMEDIES: dict[str, str] = {
+    AbortReason.NO_LOCK: "check channels, offset_hint_s and offset_range_s in [timing], and the pulse or sync period",
+    AbortReason.QBER_TOO_HIGH: "above one half, two bits are exchanged in the channel map; else check gate and delays",
+    AbortReason.NO_KEY_LEFT: "record longer, or see the length's terms in report.html",
+    AbortReason.POOL_EXHAUSTED: "make a new pool with `qkdpp keys pool`",
+    AbortReason.TOO_FEW_DETECTIONS: "check channels, gate and the chosen span",
+}
+"""What a person may do about an abort."""
+
 CLAIMS = {
     "composable": ("Composable", "security claim, all preconditions checked hold"),
     "estimate": ("Estimate", "no security claim"),

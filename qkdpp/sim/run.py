@@ -78,6 +78,8 @@ def simulate(
         out.mkdir(parents=True)
     except FileExistsError:
         raise InputError(f"{out}: exists already and is never overwritten; choose another folder") from None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be created ({error.strerror})") from error
     try:
         if plan.protocol == "bb84":
             tags, n_pulses = _bb84(plan, seed, out, progress), _pulses(plan)

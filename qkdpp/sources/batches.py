@@ -174,7 +174,10 @@ class Request:
     def declared_tick(self) -> int:
         """The tick of a format that does not state it; InputError if the user did not either."""
         if self.tick_as is None:
-            raise InputError(f"{self.paths[0]}: the file does not state its tick length, declare tick_as (attoseconds)")
+            raise InputError(
+                f"{self.paths[0]}: the file does not state its tick length; "
+                "declare tick_as (--tick-as) in attoseconds, 1000000 for 1 ps"
+            )
         return self.tick_as
 
 

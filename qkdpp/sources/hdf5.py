@@ -47,6 +47,10 @@ def _opened(path: Path) -> Iterator[Any]:
 def hdf5_kind(path: Path) -> str:
     """Which kind of HDF5 recording: ``photon-hdf5`` or ours."""
     with _opened(path) as file:
+        if {"n_pulses", "pulse_period_as", "mode"} <= set(file.attrs):
+            raise FormatError(
+                f"{path}: a record of prepared states, not a recording; name it as alice.record in run.toml"
+            )
         return "photon-hdf5" if "photon_data" in file or "photon_data0" in file else "hdf5"
 
 

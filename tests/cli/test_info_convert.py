@@ -53,7 +53,7 @@ def test_info_as_json(app: typer.Typer, recording: Path) -> None:
 
 
 def test_info_as_text_shows_what_matters_and_no_escape_sequences(app: typer.Typer, recording: Path) -> None:
-    result = RUNNER.invoke(app, ["info", str(recording)])
+    result = RUNNER.invoke(app, ["info", "--header", str(recording)])
     assert result.exit_code == 0
     for part in ("hdf5", "1 ps", "1,500", "channel 1", "channel -2", "1 intervals", "instrument = tagger?"):
         assert part in result.stdout
