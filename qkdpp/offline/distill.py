@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import msgspec
+import numpy as np
 
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.stage import Stage
-from qkdpp.core.tags import AS_PER_PS
+from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
 from qkdpp.link.pool import Pool
 from qkdpp.offline.drive import Outcome, drive
 from qkdpp.offline.inputs import Inputs
@@ -77,22 +78,21 @@ def _detector(
             cache.recovered = recover(tags, params)
         party.log.facts["recovered"] = cache.recovered
         party.log.mark("clock", len(tags))
-        found = detections(tags, cache.recovered, params, party.entropy, gate_offset_ps=gate_offset_ps)
-        found = _from(found, inputs.from_s)
+        used = _from(tags, inputs.from_s)
+        found = detections(used, cache.recovered, params, party.entropy, gate_offset_ps=gate_offset_ps)
+        party.log.mark("gated", len(found), len(used) - len(found))
         party.log.facts["detections"] = found
         return found
 
     return detect
 
 
-def _from(found: Detections, start_s: float) -> Detections:
-    """The detections at ``start_s`` and later."""
+def _from(tags: TimeTags, start_s: float) -> TimeTags:
+    """The tags from ``start_s`` seconds after the first one on."""
     if start_s <= 0.0:
-        return found
-    keep = found.time_s >= start_s
-    return replace(
-        found, slots=found.slots[keep], basis=found.basis[keep], bit=found.bit[keep], time_s=found.time_s[keep]
-    )
+        return tags
+    first = int(np.searchsorted(tags.ticks, int(tags.ticks[0]) + round(start_s * AS_PER_S / tags.tick_as)))
+    return replace(tags, ticks=tags.ticks[first:], channel=tags.channel[first:])
 
 
 def pulsed_params(run: RunFile, tick_as: int) -> PulsedParams:

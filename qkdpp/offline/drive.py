@@ -82,7 +82,7 @@ def drive(
         bob_log=logs[1],
         alice_endpoint=ends[0],
         bob_endpoint=ends[1],
-        counted=_recounted(ends[0]) if ends[0].succeeded and ends[1].succeeded else None,
+        counted=_recounted(ends),
         auth_bits_used=max(pool.bits_used - b for pool, b in zip(used, before, strict=True)),
         throw_away=pools is None,
     )
@@ -90,8 +90,17 @@ def drive(
     return outcome
 
 
-def _recounted(end: Endpoint[Bits]) -> Recount:
-    return recount((record.side, record.body) for record in end.transcript if record.kind is Kind.MESSAGE)
+OWN_ENDS = {AbortReason.NO_KEY_LEFT, AbortReason.QBER_TOO_HIGH, AbortReason.NOT_VERIFIED, AbortReason.PEER_ABORTED}
+"""Ends between messages: what was booked until then is what was sent."""
+
+
+def _recounted(ends: tuple[Endpoint[Bits], Endpoint[Bits]]) -> Recount | None:
+    """The recount; None where the conversation broke off, because then a message may be half booked."""
+    results = [end.result for end in ends]
+    if any(isinstance(result, Aborted) and result.reason not in OWN_ENDS for result in results):
+        return None
+    records = ends[0].transcript
+    return recount((record.side, record.body) for record in records if record.kind is Kind.MESSAGE)
 
 
 def booked(log: BlockLog) -> Recount:

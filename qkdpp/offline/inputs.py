@@ -66,13 +66,12 @@ def load_inputs(
     else:
         span = (from_s, to_s)
         alice = _read(run, "alice", span, progress, strict=strict)
-    return Inputs(
-        prepared=prepared,
-        alice=alice,
-        bob=_read(run, "bob", span, progress, strict=strict),
-        from_s=from_s or 0.0,
-        whole=from_s is None and to_s is None,
-    )
+    bob = _read(run, "bob", span, progress, strict=strict)
+    start_s = from_s or 0.0
+    if prepared is not None and start_s >= bob.tags.duration_s > 0:
+        raise ConfigError(f"--from {start_s:g}: the recording ends {bob.tags.duration_s:g} s after its first tag")
+    whole = from_s is None and to_s is None
+    return Inputs(prepared=prepared, alice=alice, bob=bob, from_s=start_s, whole=whole)
 
 
 def _read(

@@ -107,8 +107,9 @@ def _assumed(n: int, request: Request, parameters: Parameters) -> LengthRule:
         phi = request.phase_error
         if phi is None:
             value = float(request.secret_bits or 0)
-            if value > n - dropped:
-                raise Abort(AbortReason.NO_KEY_LEFT, asked_bits=request.secret_bits, verified_bits=n - dropped)
+            possible = n - dropped - leak - verification
+            if value > possible:
+                raise Abort(AbortReason.NO_KEY_LEFT, asked_bits=request.secret_bits, undisclosed_bits=max(0, possible))
             terms = {"asked by the user": value}
         else:
             terms = {
@@ -146,6 +147,7 @@ def balance_sheet(alice: Bits, bob: Bits, request: Request, outcome: Outcome) ->
     log, n = outcome.bob_log, len(alice)
     found = log.facts.get("key_errors")
     keys = outcome.keys
+    secret = len(keys[0]) if keys is not None and request.amplifies else 0
     pair = np.bincount(alice.to_array() * 2 + bob.to_array(), minlength=4)
     fields: Fields = {
         "format": 1,
@@ -158,7 +160,8 @@ def balance_sheet(alice: Bits, bob: Bits, request: Request, outcome: Outcome) ->
         "verified_bits": next((s.count for s in log.stages if s.name == "verified"), 0),
         **balance.leak_fields(log.ledger, Rule.PUBLIC_ERRORS, n, found if isinstance(found, int) else None),
         "auth_bits_used": outcome.auth_bits_used,
-        "secret_bits": len(keys[0]) if keys is not None and request.amplifies else 0,
+        "secret_bits": secret,
+        "net_secret_bits": secret - outcome.auth_bits_used,
         "terms": None if log.length is None else dict(log.length.terms),
         "rounds": log.facts.get("correction_rounds"),
         "health": {"alice": balance.health_fields(outcome.alice_log), "bob": balance.health_fields(outcome.bob_log)},

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.ledger import Rule
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S
@@ -76,8 +77,27 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
     else:
         fields |= _bbm92(run, inputs, outcome)
     fields = _ABSENT | fields
+    if fields["clock"] is None and outcome.aborted is not None:
+        fields["clock"] = _no_clock(run, outcome.aborted)
     fields |= _accounts(run, outcome, fields)
     return {name: balance.plain(value) for name, value in fields.items()}
+
+
+def _no_clock(run: RunFile, aborted: Aborted) -> Fields | None:
+    """Lock state of a block that never locked, with what the search found."""
+    if aborted.reason is not AbortReason.NO_LOCK:
+        return None
+    found = {name: balance.plain(value) for name, value in aborted.evidence.items()}
+    return {
+        "method": run.parameters.timing.method,
+        "time_s": [],
+        "offset_s": [],
+        "rate_ppm": [],
+        "residual_rms_ps": None,
+        "significance": found.get("significance"),
+        "locked_share": 0.0,
+        "notes": [f"{name.replace('_', ' ')}: {value}" for name, value in found.items()],
+    }
 
 
 def _duration_s(inputs: Inputs) -> float:

@@ -64,7 +64,7 @@ def bob(detect: Callable[[], Detections], party: Party) -> Stage[Bits]:
     yield from hello(party)
     found = detect()
     slots, basis, bit = _without_string(found, party.parameters)
-    party.log.mark("gated", slots.size, int(found.slots.size - slots.size))
+    party.log.mark("announced", int(slots.size), int(found.slots.size - slots.size))
     sifted = yield from sifting.bob(slots, basis, bit, rules(party.parameters))
     return (yield from _distil(sifted, party))
 

@@ -57,7 +57,7 @@ def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[
     log.mark("blanked", len(live), len(tags) - len(live))
     matched = yield from coincidences(live, pair_params(party.parameters, detectors), party.entropy)
     log.facts["matched"] = matched
-    log.mark("gated", int(matched.detector.size))
+    log.mark("gated", len(matched), len(live) - len(matched))
     sift = sifting.alice if party.role == "alice" else sifting.bob
     sifted = yield from sift(matched.detector)
     log.facts["sifted"] = sifted

@@ -221,7 +221,7 @@ def _length(
     length = length_rule(*costs)
     log.costs = costs
     log.length = length
-    log.mark("estimated", length.secret_bits)
+    log.mark("estimated", length.secret_bits, len(verified.key) - length.secret_bits)
     if length.secret_bits == 0:
         raise Abort(
             AbortReason.NO_KEY_LEFT,
@@ -252,7 +252,7 @@ def _amplify(key: Bits, length: KeyLength, party: Party) -> Stage[Bits]:
         secret = yield from amplification.bob(key, length.secret_bits)
         yield from unseal("seed")
     yield from _confirm(party)
-    party.log.mark("secret", len(secret), len(key) - len(secret))
+    party.log.mark("secret", len(secret))
     return secret
 
 

@@ -80,8 +80,13 @@ def test_the_report_has_every_field_and_the_balance_closes(example):
     assert report["secret_bits_by_rule"]["both"] < report["secret_bits_by_rule"]["public_errors"]
     assert report["ledger_recount"]["agrees"]
     assert report["f_ec"] >= 1.0
-    gated = next(stage for stage in report["stages"] if stage["name"] == "gated")
-    assert np.sum(report["matrix"]) + report["not_held"] == gated["count"] == report["detections"] - gated["lost"]
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    assert np.sum(report["matrix"]) + report["not_held"] == stages["announced"]["count"]
+    assert (
+        stages["gated"]["count"] == stages["announced"]["count"] + stages["announced"]["lost"] == report["detections"]
+    )
+    assert stages["tags"]["count"] == stages["gated"]["count"] + stages["gated"]["lost"] == report["tags_read"]["bob"]
+    assert stages["verified"]["count"] == stages["estimated"]["count"] + stages["estimated"]["lost"]
     terms = report["key_length"]["terms"]
     assert int(sum(terms.values())) == report["secret_bits"]
     assert -terms["error correction"] == report["leak_ec_bits"]

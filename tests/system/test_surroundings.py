@@ -1,10 +1,12 @@
 """Full disks, closed pipes, folders that cannot be written, odd maps: one line each, and nothing half done."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qkdpp.core.errors import InputError
@@ -113,7 +115,35 @@ def test_a_recording_given_as_a_run_file_and_a_record_as_a_recording():
 
 
 def test_a_span_chosen_afterwards_is_no_composable_block(tmp_path):
-    done = qkdpp("distill", EXAMPLE, "--from", "0.5", "-o", tmp_path / "out")
+    done = qkdpp("distill", EXAMPLE, "--from", "0.5", "-o", tmp_path / "out", "--json")
     assert done.returncode == 0
-    assert "span fixed beforehand" in done.stdout
-    assert ", 2.4 s" in done.stdout
+    report = json.loads(done.stdout)
+    assert report["claim"]["level"] == "estimate"
+    assert [p["name"] for p in report["claim"]["failed"]] == ["span_fixed_beforehand"]
+    assert 2.35 < report["run"]["duration_s"] < 2.45
+    assert report["counters"]["detections"] == report["detections"]
+    assert qkdpp("distill", EXAMPLE, "--from", "50", "-o", tmp_path / "late").returncode == 2
+
+
+def test_noise_reports_a_clock_that_never_locked(tmp_path):
+    run = edited(tmp_path, ('1 = "Z0"\n', '1 = "sync"\n'), ('5 = "sync"', '5 = "Z0"'))
+    done = qkdpp("distill", run, "-o", tmp_path / "out", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert report["abort"]["reason"] == "no_lock"
+    assert report["clock"]["locked_share"] == 0.0
+    assert report["secret_bits"] == report["sifted_bits"] == 0
+
+
+def test_more_bits_than_were_kept_secret_are_refused(tmp_path):
+    rng = np.random.default_rng(1)
+    alice = rng.integers(0, 2, 20_000)
+    bob = alice ^ (rng.random(20_000) < 0.03)
+    for name, key in (("a", alice), ("b", bob)):
+        (tmp_path / name).write_text("".join(map(str, key.tolist())))
+    done = qkdpp("reconcile", tmp_path / "a", tmp_path / "b", "--secret-bits", "19500", "--json")
+    sheet = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert sheet["abort"]["reason"] == "no_key_left"
+    assert sheet["abort"]["evidence"]["undisclosed_bits"] < 20_000 - sheet["leak_ec_bits"]
+    assert sheet["ledger_recount"]["agrees"]
