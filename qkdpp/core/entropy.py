@@ -73,12 +73,3 @@ def expand_blocks(seed: bytes, label: str, positions: NDArray[np.int64]) -> NDAr
     counters[:, 1] = positions
     cipher = Cipher(algorithms.AES(_key(seed, label)), modes.ECB()).encryptor()  # noqa: S305 - counters, so CTR
     return np.frombuffer(cipher.update(counters.tobytes()), dtype="<u8").reshape(-1, 2)
-
-
-def permutation(seed: bytes, label: str, n: int) -> NDArray[np.int64]:
-    """A permutation of ``range(n)`` from a disclosed seed: the order that sorts ``n`` 64-bit words of the stream.
-
-    Ties (probability below ``n**2 / 2**65``) are broken by position, so every host agrees.
-    """
-    keys = np.frombuffer(expand(seed, label, 8 * n), dtype="<u8")
-    return np.argsort(keys, kind="stable").astype(np.int64)

@@ -76,11 +76,6 @@ class Endpoint(Generic[R]):
         return bool(self._results)
 
     @property
-    def succeeded(self) -> bool:
-        """Whether the stage returned a result."""
-        return self.finished and not isinstance(self.result, Aborted)
-
-    @property
     def result(self) -> R | Aborted:
         """What the stage returned, or why it did not; LocalProtocolError before the end."""
         if not self._results:

@@ -68,12 +68,12 @@ def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
 def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:
     """What the same block gives under either profile (L holds for lengths fixed beforehand: for comparison)."""
     sifted = log.facts.get("sifted")
+    if log.costs is None or not isinstance(sifted, Sifted | SiftedPairs):
+        return None
     lengths: Fields = {}
     for profile in ("V", "L"):
         section = msgspec.structs.replace(run.parameters.security, profile=profile)
         parameters = msgspec.structs.replace(run.parameters, security=section)
-        if log.costs is None or not isinstance(sifted, Sifted | SiftedPairs):
-            return None
         if isinstance(sifted, Sifted):
             rule = bb84.length_rule(sifted, parameters)
         else:

@@ -23,8 +23,9 @@ from qkdpp.offline.drive import Outcome
 from qkdpp.offline.inputs import Inputs, Recorded
 from qkdpp.offline.runfile import DETECTORS, RunFile
 from qkdpp.offline.series import rates
+from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
-from qkdpp.protocols.parameters import SecuritySection, Source
+from qkdpp.protocols.parameters import Source
 from qkdpp.sifting.bb84 import Sifted
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing.detect import Detections
@@ -45,6 +46,7 @@ _ABSENT: Fields = {"claim": None, "sifted_bits": 0, "key_basis_bits": 0, "matrix
 def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | None, to_s: float | None) -> Fields:
     """The report of a block, as plain JSON values."""
     security = run.parameters.security
+    eps_total = bb84.security(run.parameters).eps_total
     fields: Fields = {
         "format": FORMAT,
         "protocol": run.parameters.protocol,
@@ -60,8 +62,8 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         "eps_sec": security.eps_sec,
         "eps_cor": security.eps_cor,
         "eps_auth": security.eps_auth,
-        "eps_total": _eps_total(security),
-        "eps_accumulated_year": _eps_year(security, _duration_s(inputs)),
+        "eps_total": eps_total,
+        "eps_accumulated_year": _eps_year(eps_total, _duration_s(inputs)),
         "abort": balance.abort_fields(outcome.aborted),
         "stages": _stages(inputs, outcome.bob_log),
         "messages": _traffic(outcome),
@@ -101,13 +103,9 @@ def _duration_s(inputs: Inputs) -> float:
     return max(0.0, inputs.bob.tags.duration_s - inputs.from_s)
 
 
-def _eps_total(security: SecuritySection) -> float:
-    return security.eps_sec + security.eps_cor + security.eps_auth
-
-
-def _eps_year(security: SecuritySection, block_s: float) -> float | None:
+def _eps_year(eps_total: float, block_s: float) -> float | None:
     """Failure of a year of blocks like this one, one after the other: errors add."""
-    return accumulated(_eps_total(security), round(SECONDS_PER_YEAR / block_s)) if block_s > 0 else None
+    return accumulated(eps_total, round(SECONDS_PER_YEAR / block_s)) if block_s > 0 else None
 
 
 def _by_party(inputs: Inputs, value: Any) -> Fields:  # noqa: ANN401 - any function of a recording

@@ -1,4 +1,4 @@
-"""Public permutations for error correction: like :func:`qkdpp.core.entropy.permutation`, six times as fast.
+"""Public permutations for error correction, from a disclosed seed and fast.
 
 The order that sorts n 32-bit words of the public stream, ties by position. Ties
 (n * n / 2**33 pairs in the mean) leave two neighbours of the key in order, which

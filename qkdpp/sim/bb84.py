@@ -63,7 +63,6 @@ class Bb84Run:
         )
         self.causes = np.zeros(len(Cause), dtype=np.int64)
         self.last_click_fs = self.start_fs
-        self.sync_rng = streams[3]
 
     def tags(self, record: RecordSink, progress: Callable[[float], None] = lambda share: None) -> Iterator[TimeTags]:
         """Bob's tags in order, in chunks; Alice's record goes to ``record`` in order on the way."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from qkdpp.core.entropy import expand, expand_blocks, permutation
+from qkdpp.core.entropy import expand, expand_blocks
 
 SEED = bytes(range(32))
 
@@ -34,10 +34,3 @@ def test_labels_and_seeds_separate_streams():
     assert expand(SEED, "a", 32) != expand(bytes(32), "a", 32)
     with pytest.raises(ValueError, match="32 bytes"):
         expand(b"short", "a", 1)
-
-
-def test_permutation_is_one_and_known():
-    order = permutation(SEED, "p", 1000)
-    assert sorted(order.tolist()) == list(range(1000))
-    words = np.frombuffer(whole_stream("p", 8000), dtype="<u8")
-    assert np.all(np.diff(words[order].astype(object)) > 0)
