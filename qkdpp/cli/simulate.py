@@ -27,8 +27,8 @@ def command(
     """
     from qkdpp.cli.console import Progress
     from qkdpp.core.errors import InputError
+    from qkdpp.scenarios.scenario_file import load, shipped, source_text
     from qkdpp.sim import run
-    from qkdpp.sim.scenario_file import load, shipped, source_text
 
     if list_:
         _print_list(shipped(), json_)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.sync_string import SyncString
 from qkdpp.core.tags import TimeTags
-from qkdpp.sim import path, scenario
+from qkdpp.scenarios import scenario
+from qkdpp.sim import path
 from qkdpp.sim.clock import FS_PER_S
 from qkdpp.sim.pulses import PulseLink
 from qkdpp.sim.receiver import SYNC, Cause, Events, ReceiverChain

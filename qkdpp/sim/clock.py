@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
 
 FS_PER_S = 10**15
 WALK_STEP_S = 0.01

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qkdpp.core import channel
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.tags import TimeTags
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
 from qkdpp.sim.clock import FS_PER_S, Femtoseconds
 from qkdpp.sim.path import FixedPath
 from qkdpp.sim.receiver import Cause, Events, ReceiverChain, events

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core import channel
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
+from qkdpp.scenarios.orbit import Orbit
 from qkdpp.sim.clock import FS_PER_S, Femtoseconds
 
-EARTH_RADIUS_KM = 6371.0
-EARTH_GM_KM3_S2 = 398_600.4
 LIGHT_KM_S = 299_792.458
 FIBRE_FS_PER_KM = 4_900_000_000
 """Propagation time in fibre of group index 1.469."""
@@ -68,33 +67,16 @@ class PassPath:
     """Downlink from a circular orbit, ground station fixed: range, Doppler and loss follow from geometry."""
 
     def __init__(self, loss_db: float, plan: scenario.SatellitePass, duration_s: float) -> None:
-        self.orbit_km = EARTH_RADIUS_KM + plan.altitude_km
-        self.rate = float(np.sqrt(EARTH_GM_KM3_S2 / self.orbit_km**3))
-        squares = EARTH_RADIUS_KM**2 + self.orbit_km**2
-        self.cos_closest = (squares - plan.closest_km**2) / (2 * EARTH_RADIUS_KM * self.orbit_km)
+        self.orbit = Orbit(plan)
         self.middle_fs = round(duration_s / 2 * FS_PER_S)
         self.closest = channel.transmittance(loss_db)
-        self.zenith = plan.zenith_transmission
-        self.reference = float(self._relative(np.zeros(1))[0])
-
-    def range_km(self, t: Floats) -> Floats:
-        """Distance at ``t`` seconds from the closest approach."""
-        cosine = self.cos_closest * np.cos(self.rate * t)
-        squares = EARTH_RADIUS_KM**2 + self.orbit_km**2
-        return np.asarray(np.sqrt(squares - 2 * EARTH_RADIUS_KM * self.orbit_km * cosine))
-
-    def _relative(self, t: Floats) -> Floats:
-        distance = self.range_km(t)
-        up = (self.orbit_km**2 - EARTH_RADIUS_KM**2 - distance**2) / (2 * EARTH_RADIUS_KM * distance)
-        air_mass = 1.0 / np.maximum(up, 0.05)
-        return np.asarray(self.zenith**air_mass / distance**2)
 
     def _seconds(self, fs: Femtoseconds) -> Floats:
         return (fs - self.middle_fs) / FS_PER_S
 
     def transmittance(self, emission_fs: Femtoseconds) -> Floats:
         """See :class:`Path`."""
-        return self.closest * self._relative(self._seconds(emission_fs)) / self.reference
+        return self.closest * self.orbit.relative_transmittance(self._seconds(emission_fs))
 
     def best_transmittance(self, first_fs: int, last_fs: int) -> float:
         """See :class:`Path`: one maximum, at the closest approach."""
@@ -102,7 +84,7 @@ class PassPath:
         return float(self.transmittance(nearest)[0])
 
     def _delay_fs(self, emission_fs: Femtoseconds) -> Femtoseconds:
-        delay = self.range_km(self._seconds(emission_fs)) / LIGHT_KM_S * FS_PER_S
+        delay = self.orbit.range_km(self._seconds(emission_fs)) / LIGHT_KM_S * FS_PER_S
         return np.asarray(np.rint(delay).astype(np.int64))
 
     def arrival_fs(self, emission_fs: Femtoseconds) -> Femtoseconds:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core import channel
 from qkdpp.core.entropy import expand_blocks
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
 from qkdpp.sim.clock import FS_PER_S, Femtoseconds
 from qkdpp.sim.path import Path
 from qkdpp.sim.receiver import Cause, Events, events

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import TimeTags
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
 from qkdpp.sim.clock import FS_PER_S, Femtoseconds, LocalClock, ticks
 from qkdpp.sim.dead_time import FAR, DeadTime
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from qkdpp.core.errors import InputError
 from qkdpp.core.tags import TimeTags
-from qkdpp.sim import scenario, scenario_file
+from qkdpp.scenarios import scenario, scenario_file
+from qkdpp.scenarios.expected import expected_gains
 from qkdpp.sim.bb84 import Bb84Run
-from qkdpp.sim.model import expected_gains
 from qkdpp.sim.pairs import PairRun
 from qkdpp.sim.run_toml import Written, run_toml
 from qkdpp.sources import write_recording

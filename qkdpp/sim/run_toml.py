@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from qkdpp.core.sync_string import SyncString
-from qkdpp.sim import scenario
+from qkdpp.scenarios import scenario
 from qkdpp.sources.formats import FORMATS
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import TimeTags, concatenate
-from qkdpp.sim import scenario, scenario_file
+from qkdpp.scenarios import scenario, scenario_file
 from qkdpp.sim.bb84 import Bb84Run
 
 

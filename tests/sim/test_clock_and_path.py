@@ -6,7 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from qkdpp.sim import path, scenario
+from qkdpp.scenarios import scenario
+from qkdpp.sim import path
 from qkdpp.sim.clock import FS_PER_S, LocalClock, ticks
 
 
@@ -38,7 +39,7 @@ PASS = path.PassPath(17.0, scenario.SatellitePass(altitude_km=500.0, closest_km=
 
 def test_a_pass_has_the_published_distances() -> None:
     """Chen et al. 2021: 508 km to more than 1,200 km in 364 s."""
-    distance = PASS.range_km(np.linspace(-182.0, 182.0, 365))
+    distance = PASS.orbit.range_km(np.linspace(-182.0, 182.0, 365))
     assert distance.min() == pytest.approx(508.0, abs=1e-6)
     assert 1200.0 < distance.max() < 1500.0
 
@@ -60,7 +61,7 @@ def test_loss_follows_range_and_air_mass() -> None:
     instants = np.array([182, 182 + 100], dtype=np.int64) * FS_PER_S
     share = PASS.transmittance(instants)
     assert share[0] == pytest.approx(10**-1.7)
-    near, far = 508.0, float(PASS.range_km(np.array([100.0]))[0])
+    near, far = 508.0, float(PASS.orbit.range_km(np.array([100.0]))[0])
 
     def air_mass(distance: float) -> float:
         """From the law of cosines for the zenith angle at the station."""

@@ -8,7 +8,7 @@ import pytest
 from sim_links import Outcome, ideal
 
 from qkdpp.core import channel
-from qkdpp.sim.model import expected_gains
+from qkdpp.scenarios.expected import expected_gains
 
 SIGMAS = 4.0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qkdpp.core.tags import TimeTags, concatenate
-from qkdpp.sim import scenario, scenario_file
+from qkdpp.scenarios import scenario, scenario_file
 from qkdpp.sim.pairs import PairRun
 
 

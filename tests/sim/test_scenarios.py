@@ -14,7 +14,8 @@ import pytest
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.tags import TimeTags
 from qkdpp.offline import runfile
-from qkdpp.sim import run, scenario_file
+from qkdpp.scenarios import scenario_file
+from qkdpp.sim import run
 from qkdpp.sim.path import PassPath, build
 from qkdpp.sources import open_recording, read_all
 from qkdpp.sources.prepared import read_prepared

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from qkdpp.core.errors import ConfigError
-from qkdpp.sim.scenario import Channel, Party, Receiver, Scenario, Tagger
+from qkdpp.scenarios.scenario import Channel, Party, Receiver, Scenario, Tagger
 
 MAX_DURATION_S = 2000.0
 """Longest run: true time in femtoseconds, and four times it, must fit int64."""
