@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qkdpp.core.channel import simple_gains
 from qkdpp.estimation import Counts
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SATELLITE = {"intensities": (0.5, 0.08, 0.0), "p_intensity": (0.72, 0.18, 0.10)}
 
