@@ -1,8 +1,8 @@
 """What the closed forms of ``qkdpp.core.channel`` expect of a prepare-and-measure scenario.
 
 Assumes that detections of different pulses are independent but for dead time, which enters as a live share, and
-after-pulses, which enter in first order. ``share`` is the transmittance of the channel; a satellite pass is a series
-of such values (:func:`transmittances`).
+after-pulses, which enter in first order. ``share`` is the transmittance of the channel; what changes along a run
+(satellite pass, turning polarisation) is taken at a series of moments (:func:`moments`).
 """
 
 from __future__ import annotations
@@ -17,33 +17,39 @@ from qkdpp.core.channel import Gains, TwoDetectors
 from qkdpp.scenarios import scenario
 from qkdpp.scenarios.orbit import Orbit
 
-PASS_POINTS = 101
-"""Points in time at which a satellite pass is evaluated."""
+STEPS = 101
+"""Points in time at which a run whose channel changes is evaluated."""
 
 
-def transmittances(plan: scenario.Scenario) -> NDArray[np.float64]:
-    """float64[T], share of the light that the channel lets through, at equal steps of the run (one for a fibre)."""
+def moments(plan: scenario.Scenario) -> list[tuple[float, float]]:
+    """Transmittance and rotation in rad of the channel at equal steps of the run (one step if nothing changes)."""
     way = plan.channel
     fibre_db = channel.fibre_loss_db(way.length_km, way.attenuation_db_per_km)
     best = channel.transmittance(way.loss_db + fibre_db)
-    if way.satellite is None:
-        return np.array([best])
-    middles = (np.arange(PASS_POINTS) + 0.5) / PASS_POINTS - 0.5
-    return best * Orbit(way.satellite).relative_transmittance(middles * plan.duration_s)
+    if way.satellite is None and not way.rotation_rad_per_s:
+        return [(best, way.rotation_rad)]
+    times = (np.arange(STEPS) + 0.5) / STEPS * plan.duration_s
+    middle = plan.duration_s / 2
+    shares = np.ones(STEPS) if way.satellite is None else Orbit(way.satellite).relative_transmittance(times - middle)
+    return [
+        (best * float(share), way.rotation_rad + way.rotation_rad_per_s * float(t))
+        for share, t in zip(shares, times, strict=True)
+    ]
 
 
 def expected_gains(plan: scenario.Scenario) -> tuple[Gains, Gains]:
     """Gains of bases Z and X over a fibre for pulses prepared in that basis, with the run's gate and without blanking.
 
     Active receiver: given that Bob measures in that basis. Passive: clicks in that basis, whatever the other basis
-    does. A rotation is taken at the start. Not for satellite passes, whose loss changes.
+    does. Taken at the start of the run.
     """
-    share = float(transmittances(plan)[0])
+    share, rotation_rad = moments(plan)[0]
     live = [channel.live_share(r, plan.bob.receiver.dead_time_ns * 1e-9) for r in incident_rates(plan, share)]
-    return _with_after_pulses(plan, [basis.gains(_source(plan).intensities) for basis in _bases(plan, share, live)])
+    pair = _bases(plan, share, rotation_rad, live)
+    return _with_after_pulses(plan, [basis.gains(_source(plan).intensities) for basis in pair])
 
 
-def announced_gains(plan: scenario.Scenario, share: float) -> tuple[Gains, Gains]:
+def announced_gains(plan: scenario.Scenario, share: float, rotation_rad: float) -> tuple[Gains, Gains]:
     """Probabilities that Bob announces a detection in basis Z, X for a pulse that Alice prepared in that basis.
 
     Bob's basis choice, the blanking of all detectors after a click (``timing.dead_time_ns``) and the loss of pulses
@@ -57,7 +63,7 @@ def announced_gains(plan: scenario.Scenario, share: float) -> tuple[Gains, Gains
     else:
         live = [channel.live_share(r, receiver.dead_time_ns * 1e-9) for r in rates]
         kept = 1.0
-    pair = _bases(plan, share, live)
+    pair = _bases(plan, share, rotation_rad, live)
     z, x = _with_after_pulses(plan, [basis.gains(_source(plan).intensities) for basis in pair])
     if receiver.kind == "active":
         return _times(z, kept * receiver.p_z), _times(x, kept * (1 - receiver.p_z))
@@ -114,7 +120,7 @@ def _in_pulse_gate(plan: scenario.Scenario) -> float:
     return min(1.0, plan.timing.gate_ps * 1e6 / source.pulse_period_as)
 
 
-def _bases(plan: scenario.Scenario, share: float, live: list[float] | None) -> list[TwoDetectors]:
+def _bases(plan: scenario.Scenario, share: float, rotation_rad: float, live: list[float] | None) -> list[TwoDetectors]:
     receiver = plan.bob.receiver
     pulse_s = _source(plan).pulse_period_as * 1e-18
     result = []
@@ -127,7 +133,7 @@ def _bases(plan: scenario.Scenario, share: float, live: list[float] | None) -> l
         result.append(
             TwoDetectors(
                 transmittance=share * channel.transmittance(receiver.loss_db) * split * best * _accepted(plan),
-                misalignment=channel.rotated_misalignment(plan.channel.misalignment, plan.channel.rotation_rad),
+                misalignment=channel.rotated_misalignment(plan.channel.misalignment, rotation_rad),
                 dark=(dark[0], dark[1]),
                 efficiency=(efficiency[0] / best, efficiency[1] / best),
                 live=(1.0, 1.0) if live is None else (live[at][0], live[at][1]),
@@ -142,7 +148,7 @@ def incident_rates(plan: scenario.Scenario, share: float) -> list[float]:
     intensities = np.array(source.intensities)
     weight = (receiver.p_z, 1 - receiver.p_z) if receiver.kind == "active" else (1.0, 1.0)
     rate = np.array(receiver.dark_rate_hz, dtype=np.float64)
-    for basis, model in enumerate(_bases(plan, share, live=None)):
+    for basis, model in enumerate(_bases(plan, share, 0.0, live=None)):
         for bit in (0, 1):
             # light of all pulses splits evenly over the two bits
             mean = intensities * model.transmittance / _accepted(plan) * model.efficiency[bit] / 2

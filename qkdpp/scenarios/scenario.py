@@ -171,6 +171,30 @@ class Security(_Part, frozen=True, kw_only=True):
     disclose_signal: float = 0.0
 
 
+class Published(_Part, frozen=True, kw_only=True):
+    """A figure from a publication, drawn as a point; ``source`` says where it stands."""
+
+    loss_db: float
+    secret_bps: float
+    source: str
+
+
+class Rate(_Part, frozen=True, kw_only=True):
+    """What ``qkdpp rate`` needs beyond the link itself.
+
+    ``f_ec`` is the leak of error correction over its Shannon limit, one party's parities; ``block_s`` the duration of
+    a block (0: ``duration_s``); ``both_bases`` keys each basis and tests it with the other; ``loss_db`` the range to
+    draw; ``hops`` the links of a relay chain, whose failure probabilities add.
+    """
+
+    f_ec: float = 1.16
+    block_s: float = 0.0
+    both_bases: bool = False
+    loss_db: tuple[float, float] = (0.0, 40.0)
+    hops: int = 1
+    published: tuple[Published, ...] = ()
+
+
 class Scenario(_Part, frozen=True, kw_only=True):
     """Everything about a simulated run except its seed."""
 
@@ -187,3 +211,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     timing: Timing
     security: Security = Security()
     correction: Literal["cascade", "hamming"] = "cascade"
+    rate: Rate = Rate()

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from qkdpp.core.errors import ConfigError
-from qkdpp.scenarios.scenario import Channel, Party, Receiver, Scenario, Tagger
+from qkdpp.scenarios.scenario import Channel, Party, Rate, Receiver, Scenario, Tagger
 
 MAX_DURATION_S = 2000.0
 """Longest run: true time in femtoseconds, and four times it, must fit int64."""
@@ -70,6 +70,7 @@ def check(scenario: Scenario) -> None:
     else:
         _check_bbm92(scenario)
     _check_channel(scenario.channel)
+    _check_rate(scenario.rate)
     for name, party in (("alice", scenario.alice), ("bob", scenario.bob)):
         if party is not None:
             _check_party(name, party)
@@ -86,6 +87,18 @@ def _check_channel(channel: Channel) -> None:
         highest = channel.satellite.altitude_km
         _between("channel.satellite.closest_km", channel.satellite.closest_km, highest, 5.0 * highest)
         _between("channel.satellite.zenith_transmission", channel.satellite.zenith_transmission, 0.01, 1.0)
+
+
+def _check_rate(rate: Rate) -> None:
+    _between("rate.f_ec", rate.f_ec, 1.0, 5.0)
+    _between("rate.block_s", rate.block_s, 0.0, 1e9)
+    _between("rate.hops", rate.hops, 1, 1e4)
+    _between("rate.loss_db", rate.loss_db[0], 0.0, 1e3)
+    if not rate.loss_db[0] < rate.loss_db[1] <= 1e3:
+        raise ConfigError("rate.loss_db must be a range: two rising values")
+    for point in rate.published:
+        _between("rate.published.loss_db", point.loss_db, 0.0, 1e3)
+        _between("rate.published.secret_bps", point.secret_bps, 0.0, 1e12)
 
 
 def _check_party(name: str, party: Party) -> None:
