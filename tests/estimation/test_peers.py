@@ -98,7 +98,7 @@ def test_tight_and_default_profile_stay_near_satquma(block, eps, theirs):
     assert 0.98 * (tight.value - tight.vacuum_bits) < default.value < tight.value
 
 
-# --- one decoy, Rusca et al. 2018 ---------------------------------------------------------------------------------------
+# --- one decoy, Rusca et al. 2018 -------------------------------------------------------------------------------------
 
 ONE_DECOY = [
     (
@@ -156,15 +156,17 @@ def test_one_decoy_with_few_background_errors_differs_by_the_cap_of_trap_six():
     assert tau * (scaled[0] - scaled[1]) / (0.5 - 0.15) > 79928 + 6028
 
 
-# --- unlimited data: TNO and qkdsec -------------------------------------------------------------------------------------
+# --- unlimited data: TNO and qkdsec -----------------------------------------------------------------------------------
 
 TNO = [
     {"dark": 1e-6, "eff": 0.1, "db": 10.0, "full": 0.0021254244949117616, "lp": 0.0020049120617336804},
     {"dark": 1e-6, "eff": 0.1, "db": 20.0, "full": 0.00020702211850980598, "lp": 0.00019481857362804538},
     {"dark": 1e-8, "eff": 0.5, "db": 30.0, "full": 0.00010644742342234817, "lp": 0.00010036211662441669},
 ]
-"""Dark counts per gate, receiver efficiency, loss; infinitely many decoys at mu = 0.5; mu = 0.5, 0.1, 0.002. Both at the
-Shannon limit and with the vacuum term, sin^2 of the polarisation drift 0.015."""
+"""Dark counts per gate, receiver efficiency, loss; rates with all decoys at mu = 0.5, and at mu = 0.5, 0.1, 0.002.
+
+Both at the Shannon limit and with the vacuum term; sin^2 of the polarisation drift is 0.015.
+"""
 
 
 @pytest.mark.parametrize("case", TNO)
@@ -208,7 +210,7 @@ def test_vacuum_and_weak_decoy_against_qkdsec(km, weak, y1, e1):
     assert ours.e1 == pytest.approx(e1, rel=1e-9)
 
 
-# --- entangled pairs ----------------------------------------------------------------------------------------------------
+# --- entangled pairs --------------------------------------------------------------------------------------------------
 
 PAIRS = [
     (5.3506661722266e-05, 0.036909313919003095, 2.9114316715455222e-05, 2.614155316790161e-05),
