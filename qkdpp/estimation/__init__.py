@@ -11,7 +11,9 @@ from qkdpp.estimation.bbm92 import key_length_bbm92
 from qkdpp.estimation.both_bases import key_lengths_bb84_both, key_lengths_bbm92_both
 from qkdpp.estimation.claims import Claim, Declared, Evidence, Precondition, assess
 from qkdpp.estimation.counts import UNKNOWN, Counts
-from qkdpp.estimation.security import Bound, KeyLength, Security, accumulated, binary_entropy
+from qkdpp.estimation.mismatch import Efficiencies, mismatched_rate, untagged_average
+from qkdpp.estimation.security import Bound, KeyLength, Security, Split, accumulated, binary_entropy
+from qkdpp.estimation.split import optimised_split, optimised_split_bbm92
 
 __all__ = [
     "UNKNOWN",
@@ -19,10 +21,12 @@ __all__ = [
     "Claim",
     "Counts",
     "Declared",
+    "Efficiencies",
     "Evidence",
     "KeyLength",
     "Precondition",
     "Security",
+    "Split",
     "VacuumCredit",
     "Yields",
     "accumulated",
@@ -34,4 +38,8 @@ __all__ = [
     "key_length_bbm92",
     "key_lengths_bb84_both",
     "key_lengths_bbm92_both",
+    "mismatched_rate",
+    "optimised_split",
+    "optimised_split_bbm92",
+    "untagged_average",
 ]

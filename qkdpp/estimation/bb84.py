@@ -28,6 +28,7 @@ from qkdpp.estimation.decoy import (
     photons_one_decoy,
     photons_two_decoys,
 )
+from qkdpp.estimation.mismatch import Efficiencies, untagged_share
 from qkdpp.estimation.phase_error import gamma_as_printed, phase_error_upper
 from qkdpp.estimation.plausible import sent_contradictions
 from qkdpp.estimation.registry import Bounded, Observed, Registry
@@ -37,6 +38,7 @@ from qkdpp.estimation.security import Concentration, KeyLength, Security, error_
 _INEQUALITY = {"kl": "relative entropy (Hoeffding 1963, Thm 1)", "chernoff": "Chernoff", "hoeffding": "Hoeffding"}
 _PHASE = "phase errors"
 _KEYED = "keyed single photons"
+_UNTAGGED = ("untagged single photons Z", "untagged single photons X")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class _Method:
 
     levels: Levels
     keyed_share: float
+    untagged: tuple[float, float]
     concentration: Concentration
     divisor: int
     security: Security
@@ -85,20 +88,22 @@ class _Method:
             plan |= {f"vacuum errors {basis}": "Hoeffding, Binomial(s_0, 1/2)" for basis in "ZX"}
         if self.keyed_share < 1:
             plan[_KEYED] = "relative entropy, binomial"
+        plan |= {name: "relative entropy, binomial" for name, q in zip(_UNTAGGED, self.untagged, strict=True) if q < 1}
         tail = "" if self.security.profile == "V" else ", tail at the square of this"
         plan[_PHASE] = f"hypergeometric, exact{tail}"
         return plan
 
-    def each(self, count: int) -> float:
-        """Failure probability of one of ``count`` statements."""
-        if self.security.profile == "V":
-            return (self.security.eps_sec / 4) ** 2 / count
-        return self.security.eps_sec / self.divisor
+    def registry(self) -> Registry:
+        """All statements with their failure probabilities; ConfigError if the split names one that does not exist."""
+        statements, security = self.statements(), self.security
+        if security.profile == "V":
+            return Registry.divided(statements, security.split.shares(statements, security.eps_sec))
+        return Registry(statements, lambda _: security.eps_sec / self.divisor)
 
     def amplification_bits(self) -> float:
         """Cost of privacy amplification (V), chain rules included (L and T)."""
         if self.security.profile == "V":
-            return 2 * math.log2(1 / self.security.eps_sec)  # 2 log2(1 / (2 eps_PA)), eps_PA = eps_sec / 2
+            return self.security.split.amplification_bits(self.security.eps_sec)
         return 6 * math.log2(self.divisor / self.security.eps_sec)
 
 
@@ -114,17 +119,25 @@ class _Estimate:
     test: Photons
 
 
-def _method(counts: Counts, security: Security) -> _Method:
-    levels = choose_levels(counts.intensities, counts.p_intensity)
+def _method(
+    intensities: tuple[float, ...],
+    p_intensity: tuple[float, ...],
+    security: Security,
+    receivers: tuple[Efficiencies, ...],
+) -> _Method:
+    levels = choose_levels(intensities, p_intensity)
     share = 1 - security.disclosed_signal
     if security.key_from == "signal":
         share *= levels.share_of_single_photons(0)
+    untagged = (untagged_share(receivers, 0), untagged_share(receivers, 1))
+    more = (share < 1) + sum(q < 1 for q in untagged)
     fixed: dict[str, Concentration] = {"L": "hoeffding", "T": "kl"}
     return _Method(
         levels=levels,
         keyed_share=share,
+        untagged=untagged,
         concentration=fixed.get(security.profile, security.concentration),
-        divisor=(19 if len(levels.index) == 2 else 21) + (1 if share < 1 else 0),
+        divisor=(19 if len(levels.index) == 2 else 21) + more,
         security=security,
     )
 
@@ -148,10 +161,14 @@ def _estimate(method: _Method, counts: Counts, registry: Registry) -> _Estimate:
     by = Bounded(registry, method.concentration)
     key, test = _photons(method, counts, 0, by), _photons(method, counts, 1, by)
     errors, wrong = errors_upper(method.levels, "X", counts.m[1], by)
-    singles = math.floor(key.single_lower)
+    singles, tested = math.floor(key.single_lower), math.floor(test.single_lower)
     if method.keyed_share < 1:
         singles = binomial_lower(singles, method.keyed_share, registry.eps(_KEYED))
-    phi = _phase_error(method, math.ceil(errors), math.floor(test.single_lower), singles, registry.eps(_PHASE))
+    if method.untagged[0] < 1:
+        singles = binomial_lower(singles, method.untagged[0], registry.eps(_UNTAGGED[0]))
+    if method.untagged[1] < 1:
+        tested = binomial_lower(tested, method.untagged[1], registry.eps(_UNTAGGED[1]))
+    phi = _phase_error(method, math.ceil(errors), tested, singles, registry.eps(_PHASE))
     return _Estimate(
         singles=singles,
         vacuum=key.vacuum_lower,
@@ -176,7 +193,7 @@ def _terms(method: _Method, estimate: _Estimate) -> dict[str, float]:
 def _credit(method: _Method, vacuum_lower: float) -> VacuumCredit | None:
     """The published vacuum term, where profile, keyed detections and accounting rule allow one."""
     rule = method.security.rule
-    if method.security.profile == "V" or method.keyed_share < 1 or rule is not Rule.BOTH:
+    if method.security.profile == "V" or method.keyed_share < 1 or min(method.untagged) < 1 or rule is not Rule.BOTH:
         return None
     return VacuumCredit.under(rule, vacuum_lower)
 
@@ -186,9 +203,12 @@ def _unlimited(method: _Method, counts: Counts) -> float:
     by = Observed()
     key, test = _photons(method, counts, 0, by), _photons(method, counts, 1, by)
     errors, _ = errors_upper(method.levels, "X", counts.m[1], by)
-    phi = min(errors / test.single_lower, 1.0) if test.single_lower > 0 else 1.0
+    tested = test.single_lower * method.untagged[1]
+    phi = min(errors / tested, 1.0) if tested > 0 else 1.0
     vacuum = _credit(method, key.vacuum_lower)
-    return key.single_lower * method.keyed_share * (1 - error_penalty(phi)) + (vacuum.bits if vacuum else 0.0)
+    return key.single_lower * method.keyed_share * method.untagged[0] * (1 - error_penalty(phi)) + (
+        vacuum.bits if vacuum else 0.0
+    )
 
 
 def _notes(method: _Method) -> tuple[str, ...]:
@@ -197,12 +217,15 @@ def _notes(method: _Method) -> tuple[str, ...]:
         notes.append("a fixed-length formula: acceptance and length must be fixed before the block")
         if security.rule is Rule.PUBLIC_ERRORS:
             notes.append("vacuum term dropped: the error pattern counts as known to Eve")
-        elif method.keyed_share < 1:
-            notes.append("vacuum term dropped: not all key-basis detections are keyed")
+        elif method.keyed_share < 1 or min(method.untagged) < 1:
+            notes.append("vacuum term dropped: not all key-basis detections are keyed, or some are tagged")
     if security.profile == "L" and security.concentration != "hoeffding":
         notes.append("profile L takes Hoeffding's inequality, as published")
     if method.keyed_share < 1:
         notes.append(f"{method.keyed_share:.4f} of the single photons are keyed, the rest is disclosed")
+    if min(method.untagged) < 1:
+        z, x = method.untagged
+        notes.append(f"corrected for unequal detectors: at least {z:.4f} of the keyed, {x:.4f} of the tested untagged")
     return tuple(notes)
 
 
@@ -217,8 +240,42 @@ def _formula(method: _Method) -> str:
     return f"decoy BB84, {states}: {how[method.security.profile]}"
 
 
+def statements_bb84(
+    intensities: tuple[float, ...],
+    p_intensity: tuple[float, ...],
+    security: Security,
+    *,
+    receivers: tuple[Efficiencies, ...] = (),
+) -> dict[str, str]:
+    """Name and inequality of every statement that a length will rest on, from the public parameters alone.
+
+    Raises:
+        ConfigError: intensities the closed forms cannot take, or a weight of the split that names no statement.
+    """
+    method = _method(intensities, p_intensity, security, receivers)
+    method.registry()
+    return method.statements()
+
+
+def length_value_bb84(counts: Counts, security: Security, *, receivers: tuple[Efficiencies, ...] = ()) -> float:
+    """Bits (may be negative) before correction and verification are charged: for predictions and searches."""
+    method = _method(counts.intensities, counts.p_intensity, security, receivers)
+    return sum(_terms(method, _estimate(method, counts, method.registry())).values())
+
+
+def unlimited_bits_bb84(counts: Counts, security: Security, *, receivers: tuple[Efficiencies, ...] = ()) -> float:
+    """Bits before correction and verification are charged if every count were its mean (unlimited data)."""
+    return _unlimited(_method(counts.intensities, counts.p_intensity, security, receivers), counts)
+
+
 def key_length_bb84(
-    counts: Counts, *, leak_bits: int, verification_bits: int, dropped_bits: int, security: Security
+    counts: Counts,
+    *,
+    leak_bits: int,
+    verification_bits: int,
+    dropped_bits: int,
+    security: Security,
+    receivers: tuple[Efficiencies, ...] = (),
 ) -> KeyLength:
     """Length of the key of a block in which basis Z is keyed and basis X is disclosed.
 
@@ -229,21 +286,21 @@ def key_length_bb84(
         verification_bits: bits of all verification tags and outcomes (in place of the published log2(2/eps_cor)).
         dropped_bits: key bits of frames that were given up.
         security: parameters fixed before the block.
+        receivers: declared efficiencies of Bob's detectors, if the length shall be corrected for them.
 
     Raises:
-        ConfigError: intensities the closed forms cannot take.
+        ConfigError: intensities the closed forms cannot take, a split of statements that do not exist.
         InputError: negative costs, or error counts that are still unknown.
         Abort: counts that no source of the declared intensities gives (``implausible_counts``).
     """
     check_costs(leak_bits, verification_bits, dropped_bits)
     if dropped_bits > int(counts.n[0].sum()):
         raise InputError("counts: more bits dropped than were detected in the key basis")
-    method = _method(counts, security)
+    method = _method(counts.intensities, counts.p_intensity, security, receivers)
     z_known, x_known = counts.errors_known
     if not x_known or (method.one_decoy and not z_known):
         raise InputError("counts: the key length needs the error counts m of the test basis (one decoy: of both)")
-    statements = method.statements()
-    registry = Registry(statements, method.each)
+    registry = method.registry()
     estimate = _estimate(method, counts, registry)
     _refuse_contradictions(method, counts, estimate)
     terms = _terms(method, estimate)
@@ -254,7 +311,7 @@ def key_length_bb84(
     unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
 
     def at_scale(factor: float) -> float:
-        scaled = _estimate(method, counts.scaled(factor), Registry(statements, method.each))
+        scaled = _estimate(method, counts.scaled(factor), method.registry())
         return sum(_terms(method, scaled).values()) - (leak_bits + dropped_bits) * factor - verification_bits
 
     return KeyLength(

@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from qkdpp.core.errors import InputError
+from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.estimation.concentration import binomial_lower
+from qkdpp.estimation.mismatch import Efficiencies, untagged_share
 from qkdpp.estimation.phase_error import phase_error_upper
 from qkdpp.estimation.registry import Registry
 from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import Bound, KeyLength, Security, error_penalty
 
 Form = Literal["tight", "printed"]
+_UNTAGGED = ("untagged pairs Z", "untagged pairs X")
 _SOURCE = "Tomamichel, Lim, Gisin and Renner 2012"
 
 
@@ -32,6 +35,7 @@ def key_length_bbm92(
     dropped_bits: int,
     security: Security,
     form: Form = "tight",
+    receivers: tuple[Efficiencies, ...] = (),
 ) -> KeyLength:
     """Length of the key from ``n_key`` key-basis bits, given ``test_errors`` among ``n_test`` disclosed pairs.
 
@@ -44,30 +48,35 @@ def key_length_bbm92(
         dropped_bits: bits of frames that were given up.
         security: parameters fixed before the block.
         form: ``tight`` (profile V) or ``printed`` (profile L, fixed length).
+        receivers: declared detector efficiencies of both parties (or one), if the length shall be corrected for them
+            (form ``tight`` only).
 
     Raises:
         InputError: negative or inconsistent numbers.
     """
     check_costs(leak_bits, verification_bits, dropped_bits)
+    if receivers and form == "printed":
+        raise ConfigError("detectors: the printed BBM92 formula has no correction for unequal detectors; use profile V")
     if min(n_key, n_test, test_errors) < 0 or test_errors > n_test or dropped_bits > n_key:
         raise InputError("BBM92 counts must not be negative, nor the errors or dropped bits more than the pairs")
     costs = {"error correction": -float(leak_bits), "verification": -float(verification_bits)}
     costs["dropped frames"] = -float(dropped_bits)
-    terms, phi, bounds = _terms(n_key, n_test, test_errors, security, form)
+    terms, phi, bounds = _terms((n_key, n_test, test_errors), security, form, receivers)
     terms |= costs
     value = sum(terms.values())
-    rate = test_errors / n_test if n_test else 1.0
-    unlimited = n_key * (1 - error_penalty(rate)) - leak_bits - dropped_bits
+    share = [untagged_share(receivers, basis) for basis in (0, 1)]
+    rate = min(1.0, test_errors / (n_test * share[1])) if n_test else 1.0
+    unlimited = n_key * share[0] * (1 - error_penalty(rate)) - leak_bits - dropped_bits
 
     def at_scale(factor: float) -> float:
         n, k = round(n_key * factor), round(n_test * factor)
-        scaled, _, _ = _terms(n, k, min(k, round(test_errors * factor)), security, form)
+        scaled, _, _ = _terms((n, k, min(k, round(test_errors * factor))), security, form, receivers)
         return sum(scaled.values()) - (leak_bits + dropped_bits) * factor - verification_bits
 
     return KeyLength(
         secret_bits=max(0, math.floor(value)),
         value=value,
-        single_photon_bits=n_key,
+        single_photon_bits=int(terms["key-basis bits"]),
         vacuum_bits=0.0,
         phase_error_upper=phi,
         terms=terms,
@@ -79,14 +88,35 @@ def key_length_bbm92(
         detections_needed=None if value >= 1 else detections_needed(at_scale, n_key + n_test, unlimited),
         profile="V" if form == "tight" else "L",
         rule=security.rule,
-        notes=() if form == "tight" else ("a fixed-length formula: the length must be fixed before the block",),
+        notes=_notes(form, share),
     )
 
 
+def length_value_bbm92(
+    n_key: int, n_test: int, test_errors: int, security: Security, *, receivers: tuple[Efficiencies, ...] = ()
+) -> float:
+    """Bits (may be negative) before correction and verification are charged: for predictions and searches."""
+    terms, _, _ = _terms((n_key, n_test, test_errors), security, "tight", receivers)
+    return sum(terms.values())
+
+
+def _notes(form: Form, share: list[float]) -> tuple[str, ...]:
+    if form == "printed":
+        return ("a fixed-length formula: the length must be fixed before the block",)
+    if min(share) < 1:
+        z, x = share
+        return (f"corrected for unequal detectors: at least {z:.4f} of the keyed, {x:.4f} of the tested untagged",)
+    return ()
+
+
 def _terms(
-    n: int, k: int, errors: int, security: Security, form: Form
+    pairs: tuple[int, int, int], security: Security, form: Form, receivers: tuple[Efficiencies, ...]
 ) -> tuple[dict[str, float], float, tuple[Bound, ...]]:
-    """Terms without the costs of correction and verification, the phase error bound, and the statements used."""
+    """Terms without the costs of correction and verification, the phase error bound, and the statements used.
+
+    ``pairs``: those of the key basis and of the test basis, and the wrong ones among the latter.
+    """
+    n, k, errors = pairs
     if form == "printed":
         bounds: tuple[Bound, ...] = (
             Bound(name="phase errors", inequality="Serfling, as printed", eps=(security.eps_sec / 2) ** 2),
@@ -95,11 +125,17 @@ def _terms(
         phi = min(1.0, errors / k + deviation) if k else 1.0
         amplification = 2 * math.log2(1 / security.eps_sec)
     else:
-        kappa = security.eps_sec / 4
-        registry = Registry({"phase errors": "hypergeometric, exact"}, lambda count: kappa**2 / count)
+        share = [untagged_share(receivers, basis) for basis in (0, 1)]
+        statements = {name: "relative entropy, binomial" for name, q in zip(_UNTAGGED, share, strict=True) if q < 1}
+        statements["phase errors"] = "hypergeometric, exact"
+        registry = Registry.divided(statements, security.split.shares(statements, security.eps_sec))
+        if share[0] < 1:
+            n = binomial_lower(n, share[0], registry.eps(_UNTAGGED[0]))
+        if share[1] < 1:
+            k = binomial_lower(k, share[1], registry.eps(_UNTAGGED[1]))
         phi = phase_error_upper(errors, k, n, registry.eps("phase errors"))
         bounds = registry.bounds()
-        amplification = 2 * math.log2(1 / security.eps_sec)  # 2 log2(1 / (2 eps_PA)), eps_PA = eps_sec / 2
+        amplification = security.split.amplification_bits(security.eps_sec)
     terms = {
         "key-basis bits": float(n),
         "phase errors": -n * error_penalty(phi),

@@ -8,7 +8,7 @@ evaluated, so a forgotten one is an error and not a hole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qkdpp.core.errors import LocalProtocolError
 from qkdpp.estimation import concentration
@@ -16,31 +16,40 @@ from qkdpp.estimation.security import Bound, Concentration
 
 
 class Registry:
-    """Declared statements of one length, each failing with the same probability.
+    """Declared statements of one length, each with its failure probability.
 
     Args:
         statements: name and inequality of every statement; names are unique.
         each: failure probability of one statement, given how many there are.
     """
 
-    def __init__(self, statements: dict[str, str], each: Callable[[int], float]) -> None:
-        self._eps = each(len(statements))
-        self._statements = statements
+    def __init__(self, statements: Mapping[str, str], each: Callable[[int], float]) -> None:
+        self._eps = dict.fromkeys(statements, each(len(statements)))
+        self._statements = dict(statements)
         self._used: set[str] = set()
+
+    @classmethod
+    def divided(cls, statements: Mapping[str, str], eps: Mapping[str, float]) -> Registry:
+        """Statements with a failure probability of their own each, from the parameters alone."""
+        if statements.keys() != eps.keys():
+            raise LocalProtocolError("every declared statement needs a failure probability, and nothing else does")
+        registry = cls(statements, lambda _: 0.0)
+        registry._eps = dict(eps)
+        return registry
 
     def eps(self, name: str) -> float:
         """Failure probability of a declared statement; marks it as used."""
         if name not in self._statements:
             raise LocalProtocolError(f"bound {name!r} was never registered: its failure would not be counted")
         self._used.add(name)
-        return self._eps
+        return self._eps[name]
 
     def bounds(self) -> tuple[Bound, ...]:
         """All statements; LocalProtocolError if one was declared in vain."""
         idle = self._statements.keys() - self._used
         if idle:
             raise LocalProtocolError(f"registered but never used: {sorted(idle)}")
-        return tuple(Bound(name=n, inequality=i, eps=self._eps) for n, i in self._statements.items())
+        return tuple(Bound(name=n, inequality=i, eps=self._eps[n]) for n, i in self._statements.items())
 
 
 class Observed:

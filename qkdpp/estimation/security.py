@@ -7,8 +7,8 @@ parties; nothing in it may depend on the data.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from qkdpp.core.errors import ConfigError
@@ -18,6 +18,49 @@ Profile = Literal["V", "L", "T"]
 """V: variable length (the default). L: as published, fixed length. T: fixed length, tighter bounds."""
 Concentration = Literal["kl", "chernoff", "hoeffding"]
 KeyFrom = Literal["all", "signal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How profile V divides ``eps_sec``: ``eps_sec = 2 kappa + eps_PA``, statements together at most ``kappa^2``.
+
+    Part of the public parameters: chosen before the block, from predictions or earlier blocks
+    (:func:`qkdpp.estimation.split.optimised_split`), never from the counts of the block it is used for.
+
+    Attributes:
+        smoothing: ``kappa / eps_sec``, above 0 and below 1/2; privacy amplification gets the rest.
+        weights: share of ``kappa^2`` by name of a statement, relative to the others; 1 where nothing is said.
+    """
+
+    smoothing: float = 0.25
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smoothing < 0.5:
+            raise ConfigError("security.split.smoothing is a share of eps_sec: above 0, below 1/2")
+        wrong = [name for name, weight in self.weights.items() if not 0 < weight < math.inf]
+        if wrong:
+            raise ConfigError(f"security.split.weights.{wrong[0]} must be a finite number above 0")
+
+    def kappa(self, eps_sec: float) -> float:
+        """The smoothing parameter."""
+        return self.smoothing * eps_sec
+
+    def amplification_bits(self, eps_sec: float) -> float:
+        """``2 log2(1 / (2 eps_PA))``, the cost of privacy amplification."""
+        return 2 * math.log2(1 / (2 * (1 - 2 * self.smoothing) * eps_sec))
+
+    def shares(self, statements: Iterable[str], eps_sec: float) -> dict[str, float]:
+        """Failure probability of every statement; ConfigError if a weight names none of them."""
+        names = tuple(statements)
+        unknown = sorted(self.weights.keys() - set(names))
+        if unknown:
+            raise ConfigError(
+                f"security.split.weights: no statement is called {unknown[0]!r}; there are {', '.join(names)}"
+            )
+        weights = {name: self.weights.get(name, 1.0) for name in names}
+        total = sum(weights.values())
+        return {name: self.kappa(eps_sec) ** 2 * weight / total for name, weight in weights.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +77,7 @@ class Security:
         disclosed_signal: probability with which a detection that could be keyed is disclosed instead (paper practice:
             a tenth of the signal detections).
         concentration: inequality for counts under profile V; L always takes Hoeffding's, T always ``kl``.
+        split: how profile V divides ``eps_sec``; L and T keep the published division.
     """
 
     eps_sec: float = 1e-10
@@ -44,6 +88,7 @@ class Security:
     key_from: KeyFrom = "all"
     disclosed_signal: float = 0.0
     concentration: Concentration = "kl"
+    split: Split = Split()
 
     def __post_init__(self) -> None:
         for name in ("eps_sec", "eps_cor", "eps_auth"):
@@ -59,6 +104,8 @@ class Security:
                 raise ConfigError(f"security.{name} = {value!r}: choose one of {', '.join(allowed)}")
         if not isinstance(self.rule, Rule):
             raise ConfigError("security.rule must be public_errors or both")
+        if self.profile != "V" and self.split != Split():
+            raise ConfigError("security.split: only profile V has a split to choose, L and T keep the published one")
         if not 0 <= self.disclosed_signal < 1:
             raise ConfigError("security.disclosed_signal is a share: at least 0, below 1")
 
