@@ -53,6 +53,17 @@ def live_share(incident_rate_hz: float, dead_time_s: float) -> float:
     return 1.0 / (1.0 + incident_rate_hz * dead_time_s)
 
 
+def all_live_share(incident_rates_hz: Sequence[float], dead_time_s: float, blanking_s: float) -> float:
+    """Share of time in which no detector clicked during the last ``blanking_s``, so that all of them are live.
+
+    Each detector is non-paralysable with ``dead_time_s`` of its own; every recorded click blanks all detectors anew.
+    Intervals between clicks of one detector are its dead time and an exponential: renewal theory gives the share
+    exactly. A blanking shorter than the dead time is taken to be as long.
+    """
+    rest_s = max(blanking_s - dead_time_s, 0.0)
+    return math.prod(math.exp(-r * rest_s) * live_share(r, dead_time_s) for r in incident_rates_hz)
+
+
 def live_share_recorded(recorded_rate_hz: float, dead_time_s: float) -> float:
     """Share of time a non-paralysable detector is live, from the rate it recorded."""
     return 1.0 - recorded_rate_hz * dead_time_s

@@ -101,13 +101,14 @@ def _arm(plan: Scenario, party: Party, pair_rate_hz: float) -> _Arm:
     )
     efficiency = np.asarray(receiver.efficiency).reshape(2, 2).mean(axis=1)
     share = channel.transmittance(loss_db) * np.array([receiver.p_z, 1 - receiver.p_z]) * efficiency
-    rate = pair_rate_hz * share + np.asarray(receiver.dark_rate_hz).reshape(2, 2).sum(axis=1)
-    rate = rate * (1 + receiver.after_pulse)
-    dead_s = max(receiver.dead_time_ns, plan.timing.dead_time_ns) * 1e-9
+    dark = np.asarray(receiver.dark_rate_hz).reshape(2, 2).sum(axis=1)
+    rate = (pair_rate_hz * share + dark) * (1 + receiver.after_pulse)
     return _Arm(
         share=(float(share[0]), float(share[1])),
         rate_hz=(float(rate[0]), float(rate[1])),
-        live=channel.live_share(float(rate.sum()), dead_s),
+        live=channel.all_live_share(
+            np.repeat(rate / 2, 2).tolist(), receiver.dead_time_ns * 1e-9, plan.timing.dead_time_ns * 1e-9
+        ),
     )
 
 

@@ -59,7 +59,7 @@ def announced_gains(plan: scenario.Scenario, share: float, rotation_rad: float) 
     rates = incident_rates(plan, share)
     if plan.timing.dead_time_ns:
         live = [1.0] * receiver.n_detectors
-        kept = channel.live_share(sum(rates), plan.timing.dead_time_ns * 1e-9)
+        kept = channel.all_live_share(rates, receiver.dead_time_ns * 1e-9, plan.timing.dead_time_ns * 1e-9)
     else:
         live = [channel.live_share(r, receiver.dead_time_ns * 1e-9) for r in rates]
         kept = 1.0
