@@ -14,6 +14,7 @@ class AbortReason(StrEnum):
     NOT_VERIFIED = "not_verified"
     NO_KEY_LEFT = "no_key_left"
     IMPLAUSIBLE_COUNTS = "implausible_counts"
+    CONDITIONS_DRIFTED = "conditions_drifted"
     UNHEALTHY_KEY = "unhealthy_key"
     AUTHENTICATION_FAILED = "authentication_failed"
     POOL_EXHAUSTED = "pool_exhausted"

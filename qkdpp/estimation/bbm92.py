@@ -92,6 +92,18 @@ def key_length_bbm92(
     )
 
 
+def statements_bbm92(security: Security, *, receivers: tuple[Efficiencies, ...] = ()) -> dict[str, str]:
+    """Name and inequality of every statement of the tight form; ConfigError if a weight of the split names none."""
+    statements = {
+        name: "relative entropy, binomial"
+        for basis, name in enumerate(_UNTAGGED)
+        if untagged_share(receivers, basis) < 1
+    }
+    statements["phase errors"] = "hypergeometric, exact"
+    security.split.shares(statements, security.eps_sec)
+    return statements
+
+
 def length_value_bbm92(
     n_key: int, n_test: int, test_errors: int, security: Security, *, receivers: tuple[Efficiencies, ...] = ()
 ) -> float:
@@ -126,8 +138,7 @@ def _terms(
         amplification = 2 * math.log2(1 / security.eps_sec)
     else:
         share = [untagged_share(receivers, basis) for basis in (0, 1)]
-        statements = {name: "relative entropy, binomial" for name, q in zip(_UNTAGGED, share, strict=True) if q < 1}
-        statements["phase errors"] = "hypergeometric, exact"
+        statements = statements_bbm92(security, receivers=receivers)
         registry = Registry.divided(statements, security.split.shares(statements, security.eps_sec))
         if share[0] < 1:
             n = binomial_lower(n, share[0], registry.eps(_UNTAGGED[0]))

@@ -10,12 +10,14 @@ The checks need disclosed detections only; the keyed ones may be added by who ho
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qkdpp.estimation.mismatch import SMALLEST_RATIO, Efficiencies, untagged_share
 
 Level = Literal["composable", "estimate", "none"]
 Kind = Literal["declared", "checked"]
@@ -32,6 +34,8 @@ DOUBLE_CLICK_SHARE = 0.05
 """Allowed double clicks per detection where no model says how many to expect."""
 DOUBLE_CLICK_EXCESS = 5.0
 """Allowed ratio of double clicks to the number expected."""
+SQUASHING = ("double_click_rule", "cross_basis_clicks", "equal_bits", "efficiency_mismatch")
+"""Preconditions (by the start of their names) on which condition (ii) of ``public_errors`` rests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class Declared:
         eps_auth: bound promised for forgery of any tag; eps_auth_spent: what the tags of the block add up to.
         p_z_alice: probability of the Z basis at Alice; None if not declared.
         p_z_bob: the same at Bob.
+        efficiencies: calibrated detector efficiencies by party, where the key length is corrected for them.
         pool: authentication key from a ``persistent`` pool or a ``throw_away`` one.
         randomness: ``os`` (a computational assumption) or a ``device``.
     """
@@ -70,6 +75,7 @@ class Declared:
     eps_auth_spent: float = 0.0
     p_z_alice: float | None = None
     p_z_bob: float | None = None
+    efficiencies: Mapping[str, Efficiencies] = field(default_factory=dict)
     pool: Literal["persistent", "throw_away"] = "persistent"
     randomness: Literal["os", "device"] = "os"
 
@@ -110,6 +116,7 @@ class Precondition:
         value: the number found, if it is one.
         threshold: what it was compared with.
         explanation: one sentence.
+        corrected: where a violation was paid for by a published correction: the share of detections that still counts.
     """
 
     name: str
@@ -119,6 +126,7 @@ class Precondition:
     value: float | None = None
     threshold: float | None = None
     explanation: str = ""
+    corrected: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +140,29 @@ class Claim:
 
 def assess(declared: Declared, evidence: Evidence) -> Claim:
     """Lists and judges every precondition of the protocol's proof."""
-    found = (*_statements(declared), *_receiver(declared, evidence), *_balance(evidence), *_choices(declared, evidence))
+    found = (
+        *_statements(declared),
+        *_receiver(declared, evidence),
+        *_mismatch(declared),
+        *_balance(declared, evidence),
+        *_choices(declared, evidence),
+    )
     failed = tuple(p for p in found if not p.passed)
     level: Level = "composable"
     if failed:
         level = "none" if any(p.lowers_to == "none" for p in failed) else "estimate"
     return Claim(level=level, failed=failed, passed=tuple(p for p in found if p.passed))
+
+
+def squashing_doubts(declared: Declared, evidence: Evidence) -> tuple[str, ...]:
+    """Names of failed preconditions that condition (ii) of ``public_errors`` rests on, as far as ``evidence`` shows.
+
+    For the two parties during a block: with evidence both hold they come to the same answer. A check without data
+    is no doubt here; the claim judges it afterwards.
+    """
+    found = (*_receiver(declared, evidence), *_mismatch(declared), *_balance(declared, evidence))
+    unknown = {p.name for p in found if p.kind == "checked" and p.value is None}
+    return tuple(p.name for p in found if not p.passed and p.name.startswith(SQUASHING) and p.name not in unknown)
 
 
 def _statements(declared: Declared) -> Iterator[Precondition]:
@@ -236,23 +261,67 @@ def _double_clicks(evidence: Evidence) -> Precondition:
     )
 
 
-def _balance(evidence: Evidence) -> Iterator[Precondition]:
-    """Both bits of a basis equally often, for each party: equal efficiencies (and equal lasers)."""
-    for party, axis in (("alice", 1), ("bob", 0)):
+def correction(receivers: tuple[Efficiencies, ...]) -> tuple[Efficiencies, ...]:
+    """The receivers a key length is to be corrected for: none if the mismatch is beyond what is corrected."""
+    shares = [untagged_share(receivers, basis) for basis in (0, 1)]
+    return receivers if min(shares) >= SMALLEST_RATIO else ()
+
+
+def _mismatch(declared: Declared) -> Iterator[Precondition]:
+    """Declared unequal detectors: corrected for, or too unequal for it."""
+    if not declared.efficiencies:
+        return
+    receivers = tuple(declared.efficiencies.values())
+    z, x = (untagged_share(receivers, basis) for basis in (0, 1))
+    passed = bool(correction(receivers))
+    parties = " and ".join(declared.efficiencies)
+    yield Precondition(
+        name="efficiency_mismatch",
+        kind="declared",
+        passed=passed,
+        value=min(z, x),
+        threshold=SMALLEST_RATIO,
+        explanation=f"detectors of {parties} are as equal as a correction needs; of the keyed at least {z:.4f} count, "
+        f"of the tested {x:.4f}",
+        corrected=min(z, x) if passed else None,
+    )
+
+
+def _balance(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
+    """Both bits of a basis as often as equal detectors (and lasers), or declared unequal ones, explain."""
+    trusted = declared.efficiencies if correction(tuple(declared.efficiencies.values())) else {}
+    for party, other, axis in (("alice", "bob", 1), ("bob", "alice", 0)):
         counts = evidence.matrix.sum(axis=axis)
         for basis, name in enumerate("zx"):
             zero, one = (int(v) for v in counts[2 * basis : 2 * basis + 2])
             total = zero + one
-            value = abs(zero - one) / total if total else None
-            threshold = EFFICIENCY_TOLERANCE + (SIGMAS / math.sqrt(total) if total else 0.0)
+            low, high = _explained(trusted.get(party), trusted.get(other), basis)
+            centre = (low + high) / 2
+            value = abs((zero - one) / total - centre) if total else None
+            threshold = (high - low) / 2 + (SIGMAS / math.sqrt(total) if total else 0.0)
+            how = "as often as the declared efficiencies explain" if trusted else "equally often"
             yield Precondition(
                 name=f"equal_bits_{party}_{name}",
                 kind="checked",
                 passed=value is not None and value <= threshold,
                 value=value,
                 threshold=threshold,
-                explanation=f"{party}'s two bits of basis {name.upper()} are detected equally often ({zero} and {one})",
+                explanation=f"{party}'s two bits of basis {name.upper()} are detected {how} ({zero} and {one})",
             )
+
+
+def _explained(own: Efficiencies | None, other: Efficiencies | None, basis: int) -> tuple[float, float]:
+    """Range of a party's ``(n0 - n1) / (n0 + n1)``: its own detectors, and where bases and bits agree also the peer's.
+
+    Ratios of efficiencies multiply, so imbalances add like velocities; detections of unequal bases or bits show less of
+    the peer's.
+    """
+    low, high = own.imbalance(basis) if own else (-EFFICIENCY_TOLERANCE, EFFICIENCY_TOLERANCE)
+    if other is None:
+        return low, high
+    further = other.imbalance(basis)
+    both = [(a + b) / (1 + a * b) for a, b in zip((low, high), further, strict=True)]
+    return min(low, both[0]), max(high, both[1])
 
 
 def _choices(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
@@ -271,6 +340,8 @@ def _choices(declared: Declared, evidence: Evidence) -> Iterator[Precondition]:
         ("bob", declared.p_z_bob, evidence.bases.sum(axis=0)),
     ):
         if p_z is not None:
+            if name in declared.efficiencies:
+                p_z = declared.efficiencies[name].share_z(p_z)  # noqa: PLW2901 - as detected
             slack = BASIS_TOLERANCE * min(p_z, 1 - p_z)
             yield _share(f"basis_choice_{name}", int(counts[0]), int(counts.sum()), p_z, slack)
 

@@ -57,6 +57,11 @@ class Efficiencies:
         weakest = min(self.values) * (1 - self.tolerance)
         return weakest / (max(self.values[2 * basis : 2 * basis + 2]) * (1 + self.tolerance))
 
+    def share_z(self, p_z: float) -> float:
+        """Share of Z among detections if the basis is Z with probability ``p_z``."""
+        z, x = p_z * sum(self.values[:2]), (1 - p_z) * sum(self.values[2:])
+        return z / (z + x)
+
     def imbalance(self, basis: int) -> tuple[float, float]:
         """Range of ``(n0 - n1) / (n0 + n1)`` that the declared efficiencies explain."""
         zero, one = self.values[2 * basis : 2 * basis + 2]

@@ -16,7 +16,16 @@ from typing import Literal
 import msgspec
 
 from qkdpp.core.errors import ConfigError
-from qkdpp.protocols.parameters import Correction, Parameters, SecuritySection, Source, SyncStringSection, Timing
+from qkdpp.protocols.parameters import (
+    Correction,
+    Detectors,
+    Parameters,
+    SecuritySection,
+    Source,
+    SplitSection,
+    SyncStringSection,
+    Timing,
+)
 
 FORMAT = 1
 DETECTORS = {"Z0": 0, "Z1": 1, "X0": 2, "X1": 3}
@@ -67,6 +76,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     source: Source | None = None
     sync_string: SyncStringSection | None = None
     timing: Timing | None = None
+    detectors: Detectors = Detectors()
     security: SecuritySection = SecuritySection()
     correction: Correction = Correction()
 
@@ -124,6 +134,7 @@ def load(run: Path) -> RunFile:
         source=document.source,
         sync_string=document.sync_string,
         timing=document.timing or Timing(method="pairs" if document.protocol == "bbm92" else "string"),
+        detectors=document.detectors,
         security=document.security,
         correction=document.correction,
     )
@@ -140,7 +151,8 @@ _CHOICES = {
     "method": "sync, string, pairs ([timing]) or cascade, hamming ([correction])",
     "receiver": "active, passive",
     "double_click": "random, first",
-    "profile": "V, L",
+    "profile": "V, L, T",
+    "drift": "merge, refuse",
     "rule": "public_errors, both",
     "key_from": "all, signal",
 }
@@ -151,7 +163,8 @@ def _explained(message: str) -> str:
     text = message.replace("`", "").replace("$.", "").replace("[...]", "")
     if unknown := re.search(r"unknown field (\w+)", text):
         names = {f for s in (_Document, PartySection, Source, SyncStringSection, Timing) for f in s.__struct_fields__}
-        names |= {*SecuritySection.__struct_fields__, *Correction.__struct_fields__}
+        for section in (SecuritySection, Correction, Detectors, SplitSection):
+            names |= {*section.__struct_fields__}
         if close := difflib.get_close_matches(unknown[1], names, n=1):
             text += f"; did you mean {close[0]}?"
     if place := re.search(r"Invalid enum value .* at (\S+)$", text):

@@ -37,16 +37,7 @@ def rules(parameters: Parameters) -> Rules:
 
 def security(parameters: Parameters) -> Security:
     """The security section in the words of ``qkdpp.estimation``."""
-    section = parameters.security
-    return Security(
-        eps_sec=section.eps_sec,
-        eps_cor=section.eps_cor,
-        eps_auth=section.eps_auth,
-        profile=section.profile,
-        rule=section.rule,
-        key_from=section.key_from,
-        disclosed_signal=section.disclose_signal,
-    )
+    return parameters.security.estimation()
 
 
 def alice(record: PreparedRecord, party: Party) -> Stage[Bits]:
@@ -141,6 +132,7 @@ def length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
             verification_bits=verification,
             dropped_bits=dropped,
             security=security(parameters),
+            receivers=parameters.receivers(),
         )
 
     return rule

@@ -84,6 +84,7 @@ def length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:
             dropped_bits=dropped,
             security=security(parameters),
             form="printed" if parameters.security.profile == "L" else "tight",
+            receivers=() if parameters.security.profile == "L" else parameters.receivers(),
         )
 
     return rule

@@ -16,11 +16,18 @@ import msgspec
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.core.sync_string import SyncString
+from qkdpp.estimation import Efficiencies, Security, Split
+from qkdpp.estimation.bb84 import statements_bb84
+from qkdpp.estimation.bbm92 import statements_bbm92
+from qkdpp.estimation.claims import correction
 from qkdpp.estimation.decoy import choose_levels
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sections: frozen, by name, no unknown keys."""
+
+
+MAX_HOPS = 10_000
 
 
 def _finite(section: _Section, name: str) -> None:
@@ -121,17 +128,52 @@ class Timing(_Section, frozen=True, kw_only=True):
             raise ConfigError('timing.method = "sync" needs timing.sync_period_pulses (pulses between sync tags)')
 
 
+class Detectors(_Section, frozen=True, kw_only=True):
+    """Calibrated efficiencies of the detectors Z0, Z1, X0, X1 of each party; the key length is corrected for them.
+
+    The operator's word that they hold within ``tolerance`` (relative) for all light that reaches them.
+    """
+
+    alice: list[float] | None = None
+    bob: list[float] | None = None
+    tolerance: float = 0.02
+
+    def efficiencies(self) -> dict[str, Efficiencies]:
+        """What is declared, by party; ConfigError on values that are no efficiencies."""
+        found: dict[str, Efficiencies] = {}
+        for party, values in (("alice", self.alice), ("bob", self.bob)):
+            if values is None:
+                continue
+            if len(values) != 4:
+                raise ConfigError(f"detectors.{party} needs four efficiencies: Z0, Z1, X0, X1")
+            found[party] = Efficiencies(values=(values[0], values[1], values[2], values[3]), tolerance=self.tolerance)
+        return found
+
+
+class SplitSection(_Section, frozen=True, kw_only=True):
+    """How ``eps_sec`` is divided (profile V); chosen before the block, never from its counts."""
+
+    smoothing: float = 0.25
+    weights: dict[str, float] = {}
+
+
 class SecuritySection(_Section, frozen=True, kw_only=True):
-    """Security parameters of a block."""
+    """Security parameters of a block.
+
+    ``hops`` is for the report alone: a relay chain of so many links like this one.
+    """
 
     eps_sec: float = 1e-10
     eps_cor: float = 1e-15
     eps_auth: float = 1e-12
-    profile: Literal["V", "L"] = "V"
+    profile: Literal["V", "L", "T"] = "V"
     rule: Rule = Rule.PUBLIC_ERRORS
     key_from: Literal["all", "signal"] = "all"
     disclose_signal: float = 0.0
     max_qber: float = 0.11
+    drift: Literal["merge", "refuse"] = "merge"
+    hops: int = 1
+    split: SplitSection = SplitSection()
 
     def check(self) -> None:
         """Raises ConfigError on values outside their range."""
@@ -143,6 +185,22 @@ class SecuritySection(_Section, frozen=True, kw_only=True):
             raise ConfigError("security.disclose_signal is a fraction from 0 up to, not including, 1")
         if not 0.0 < self.max_qber <= 0.5:
             raise ConfigError("security.max_qber must lie between 0 and 0.5")
+        if not 1 <= self.hops <= MAX_HOPS:
+            raise ConfigError(f"security.hops is the number of links of a relay chain, 1 to {MAX_HOPS}")
+        self.estimation()
+
+    def estimation(self) -> Security:
+        """This section in the words of ``qkdpp.estimation``; ConfigError on a split that is none."""
+        return Security(
+            eps_sec=self.eps_sec,
+            eps_cor=self.eps_cor,
+            eps_auth=self.eps_auth,
+            profile=self.profile,
+            rule=self.rule,
+            key_from=self.key_from,
+            disclosed_signal=self.disclose_signal,
+            split=Split(smoothing=self.split.smoothing, weights=self.split.weights),
+        )
 
 
 class Correction(_Section, frozen=True, kw_only=True):
@@ -164,6 +222,7 @@ class Parameters(_Section, frozen=True, kw_only=True):
     source: Source | None = None
     sync_string: SyncStringSection | None = None
     timing: Timing = Timing()
+    detectors: Detectors = Detectors()
     security: SecuritySection = SecuritySection()
     correction: Correction = Correction()
 
@@ -181,11 +240,27 @@ class Parameters(_Section, frozen=True, kw_only=True):
                 raise ConfigError('timing.method = "string" needs a [sync_string] section')
             if self.sync_string is not None:
                 self.sync_string.build()
+            if self.detectors.alice is not None:
+                raise ConfigError("detectors.alice: in bb84 only Bob has detectors")
+            intensities, p_intensity = tuple(self.source.intensities), tuple(self.source.p_intensity)
+            statements_bb84(intensities, p_intensity, self.security.estimation(), receivers=self.receivers())
             return
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
         if self.timing.method != "pairs":
             raise ConfigError('timing.method must be "pairs" for bbm92')
         if self.timing.double_click != "random":
             raise ConfigError('timing.double_click must be "random" for bbm92')
+        if self.security.profile == "T":
+            raise ConfigError('security.profile = "T" is a formula of bb84; bbm92 has "V" and "L"')
+        if self.security.profile == "L" and self.receivers():
+            raise ConfigError('detectors: the bbm92 formula of security.profile = "L" has no correction; use "V"')
+        statements_bbm92(self.security.estimation(), receivers=self.receivers())
+
+    def receivers(self) -> tuple[Efficiencies, ...]:
+        """The receivers whose declared efficiencies the key length is corrected for."""
+        return correction(tuple(self.detectors.efficiencies().values()))
 
     def digest(self) -> bytes:
         """SHA-256 of the parameters as canonical JSON."""
