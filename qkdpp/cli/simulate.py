@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Simulate a link: source, loss, detectors, taggers, clocks.
 
-    Shipped scenarios: backbone-625mhz, example, fibre-no-sync, metro-40mhz, pair-lab, satellite-pass.
+    SCENARIO is one of those that --list shows, or a file of your own.
 
     Writes recordings, Alice's record, run.toml (for qkdpp distill), scenario.toml and truth.json into a new folder.
     """
@@ -53,8 +53,9 @@ def _print_list(scenarios: dict[str, str], json_: bool) -> None:
     if json_:
         print(msgspec.json.encode(scenarios).decode())
         return
+    width = max(map(len, scenarios))
     for name, title in scenarios.items():
-        print(f"{name:16} {title}")
+        print(f"{name:{width}}  {title}")
 
 
 def _print_summary(summary: object, json_: bool) -> None:
