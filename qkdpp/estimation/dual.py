@@ -118,7 +118,7 @@ class Polytope:
             method="highs-ds",
             options={"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE},
         )
-        if found.status != 0:
+        if found.status != 0 or found.x is None:
             return 0.0, np.zeros_like(self.rhs)
         return float(found.x[-1]), np.maximum(-found.ineqlin.marginals, 0.0) / scale
 

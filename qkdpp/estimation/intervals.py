@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-13
 """Relative error allowed for in a Poisson probability or a quotient of sums of them; the true one is below 1e-14."""
-_TINY = 1e-100
+_TINY = 1e-200
 """Added to upper bounds in case a product fell below the smallest float."""
-_DIMMEST = 1e-6
+_DIMMEST = 1e-3
 """Smallest mean photon number of the brightest label for which that suffices."""
 
 
