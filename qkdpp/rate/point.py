@@ -22,10 +22,11 @@ from qkdpp.estimation import (
     key_lengths_bb84_both,
     key_lengths_bbm92_both,
 )
+from qkdpp.estimation.bb84 import unlimited_bits_bb84
 from qkdpp.rate.expected import Expected, channel_loss_db, expected
 from qkdpp.scenarios.scenario import Scenario
 
-UNLIMITED_DETECTIONS = 1e11
+UNLIMITED_DETECTIONS = 1e15
 """Counts are scaled up to this for the limit of unlimited data: rounding to whole numbers no longer shows."""
 VERIFICATION_BITS = 129
 """One tag and its outcome."""
@@ -126,8 +127,24 @@ def asymptotic_bps(plan: Scenario, block: Expected, security: Security) -> float
     if total <= 0:
         return 0.0
     large = block.scaled(UNLIMITED_DETECTIONS / total)
-    lengths, _ = _lengths(plan, large, security)
-    return sum(length.secret_bits_asymptotic for length in lengths) / large.seconds
+    bases = (0, 1) if plan.rate.both_bases else (0,)
+    unlimited = _unlimited_bb84 if plan.protocol == "bb84" else _unlimited_bbm92
+    gained = (unlimited(plan, large, basis, security) for basis in bases)
+    return (
+        sum(max(0.0, g - leak) for g, leak in zip(gained, _leaks(plan, large, security), strict=False)) / large.seconds
+    )
+
+
+def _unlimited_bb84(plan: Scenario, block: Expected, basis: int, security: Security) -> float:
+    assert plan.source is not None
+    counts = block.counts(plan.source.intensities, plan.source.p_intensity)
+    return unlimited_bits_bb84(counts if basis == 0 else counts.swapped(), security)
+
+
+def _unlimited_bbm92(plan: Scenario, block: Expected, basis: int, security: Security) -> float:
+    tested = float(block.n[1 - basis, 0])
+    rate = float(block.m[1 - basis, 0]) / tested if tested else 0.5
+    return float(block.n[basis, 0]) * (1 - binary_entropy(min(rate, 0.5)))
 
 
 def _keyed(plan: Scenario, block: Expected) -> _Keyed:
@@ -145,11 +162,16 @@ def _leak(bits: float, errors: float, plan: Scenario, security: Security) -> int
     return math.ceil(parties * plan.rate.f_ec * bits * binary_entropy(min(errors / bits, 0.5)))
 
 
-def _lengths(plan: Scenario, block: Expected, security: Security) -> tuple[tuple[KeyLength, ...], int]:
+def _leaks(plan: Scenario, block: Expected, security: Security) -> tuple[int, int]:
     keyed = _keyed(plan, block)
-    leaks = tuple(_leak(b, e, plan, security) for b, e in zip(keyed.bits, keyed.errors, strict=True))
+    z, x = (_leak(b, e, plan, security) for b, e in zip(keyed.bits, keyed.errors, strict=True))
+    return z, x
+
+
+def _lengths(plan: Scenario, block: Expected, security: Security) -> tuple[tuple[KeyLength, ...], int]:
+    leaks = _leaks(plan, block, security)
     make = _bb84 if plan.protocol == "bb84" else _bbm92
-    return make(plan, block, (leaks[0], leaks[1]), security), sum(leaks)
+    return make(plan, block, leaks, security), sum(leaks)
 
 
 def _bb84(plan: Scenario, block: Expected, leaks: tuple[int, int], security: Security) -> tuple[KeyLength, ...]:
