@@ -50,14 +50,16 @@ class Expected:
 
 
 def with_loss(plan: Scenario, loss_db: float) -> Scenario:
-    """The scenario over a channel of this loss (satellite: closest approach; pairs: added to each arm)."""
-    way = msgspec.structs.replace(plan.channel, loss_db=loss_db, attenuation_db_per_km=0.0)
+    """The scenario over a channel of this loss (satellite: closest approach; pairs: added to what each arm has)."""
+    way = msgspec.structs.replace(plan.channel, loss_db=loss_db, length_km=0.0)
     return msgspec.structs.replace(plan, channel=way)
 
 
 def channel_loss_db(plan: Scenario) -> float:
-    """Loss of the channel as the scenario has it (satellite: at the closest approach)."""
+    """Loss of the channel as the scenario has it (satellite: at the closest approach; pairs: without their arms')."""
     way = plan.channel
+    if plan.protocol == "bbm92":
+        return way.loss_db
     return way.loss_db + channel.fibre_loss_db(way.length_km, way.attenuation_db_per_km)
 
 
