@@ -9,17 +9,17 @@ import msgspec
 
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Claim, KeyLength
+from qkdpp.estimation.claims import SQUASHING
 from qkdpp.offline import balance
 from qkdpp.offline.drive import Outcome
 from qkdpp.offline.runfile import RunFile
 from qkdpp.protocols import bb84, bbm92
 from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.parameters import SplitSection
 from qkdpp.sifting.bb84 import Sifted
 from qkdpp.sifting.bbm92 import SiftedPairs
 
 Fields: TypeAlias = dict[str, Any]
-SQUASHING = ("double_click_rule", "cross_basis_clicks", "equal_bits")
-"""Preconditions (by the start of their names) on which condition (ii) of ``public_errors`` rests."""
 
 
 def eps_auth_spent(outcome: Outcome) -> float:
@@ -35,10 +35,10 @@ def accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
     errors = log.facts.get("key_errors")
     made = len(keys[0]) if keys is not None else 0
     secret = 0 if outcome.test_mode else made
-    length = log.length
+    length, rule = log.length, rule_used(run, log)
     return {
         "claim": _final_claim(fields["claim"], made=keys is not None),
-        **balance.leak_fields(log.ledger, security.rule, n, errors if isinstance(errors, int) else None),
+        **balance.leak_fields(log.ledger, rule, n, errors if isinstance(errors, int) else None),
         "auth_bits_used": outcome.auth_bits_used,
         "auth": {
             "pool": "throw-away" if outcome.throw_away else "file",
@@ -49,10 +49,10 @@ def accounts(run: RunFile, outcome: Outcome, fields: Fields) -> Fields:
         "test_bits": made - secret,
         "net_secret_bits": secret - outcome.auth_bits_used,
         "secret_bits_asymptotic": None if length is None else length.secret_bits_asymptotic,
-        "secret_bits_by_rule": None if length is None else _by_rule(log, length, security.rule),
+        "secret_bits_by_rule": None if length is None else _by_rule(log, length, rule),
         "secret_bits_by_profile": None if length is None else _by_profile(run, log),
         "key_length": length,
-        "rule_note": _rule_note(fields["claim"], security.rule),
+        "rule_note": _rule_note(fields["claim"], security.rule, log),
         "ledger_recount": None if outcome.counted is None else balance.recount_fields(outcome.counted, log),
         "plots": {**fields["plots"], "waterfall": _waterfall(fields, log, made)},
     }
@@ -66,13 +66,15 @@ def _final_claim(claim: Claim | None, *, made: bool) -> Claim:
 
 
 def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:
-    """What the same block gives under either profile (L holds for lengths fixed beforehand: for comparison)."""
+    """What the same block gives under every profile (L and T hold for lengths fixed beforehand: for comparison)."""
     sifted = log.facts.get("sifted")
     if log.costs is None or not isinstance(sifted, Sifted | SiftedPairs):
         return None
     lengths: Fields = {}
-    for profile in ("V", "L"):
-        section = msgspec.structs.replace(run.parameters.security, profile=profile)
+    declared = run.parameters.security
+    for profile in ("V", "L", "T") if isinstance(sifted, Sifted) else ("V", "L"):
+        split = declared.split if profile == "V" else SplitSection()
+        section = msgspec.structs.replace(declared, profile=profile, split=split, rule=rule_used(run, log))
         parameters = msgspec.structs.replace(run.parameters, security=section)
         if isinstance(sifted, Sifted):
             rule = bb84.length_rule(sifted, parameters)
@@ -82,8 +84,16 @@ def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:
     return lengths
 
 
-def _rule_note(claim: Claim | None, rule: Rule) -> str | None:
+def rule_used(run: RunFile, log: BlockLog) -> Rule:
+    """The rule that correction was charged by: as declared, or ``both`` where public data spoke against it."""
+    return Rule.BOTH if log.facts.get("rule_doubts") else run.parameters.security.rule
+
+
+def _rule_note(claim: Claim | None, rule: Rule, log: BlockLog) -> str | None:
     """What stands against charging by ``public_errors`` (docs/security.md, section 6, condition ii)."""
+    doubts = log.facts.get("rule_doubts")
+    if isinstance(doubts, tuple) and doubts:
+        return f"condition (ii) of public_errors fails with {', '.join(doubts)}: charged by both"
     if claim is None or rule is not Rule.PUBLIC_ERRORS:
         return None
     failed = [p.name for p in claim.failed if p.name.startswith(SQUASHING)]

@@ -90,7 +90,13 @@ def drive(
     return outcome
 
 
-OWN_ENDS = {AbortReason.NO_KEY_LEFT, AbortReason.QBER_TOO_HIGH, AbortReason.NOT_VERIFIED, AbortReason.PEER_ABORTED}
+OWN_ENDS = {
+    AbortReason.NO_KEY_LEFT,
+    AbortReason.QBER_TOO_HIGH,
+    AbortReason.NOT_VERIFIED,
+    AbortReason.CONDITIONS_DRIFTED,
+    AbortReason.PEER_ABORTED,
+}
 """Ends between messages: what was booked until then is what was sent."""
 
 

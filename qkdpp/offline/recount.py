@@ -35,7 +35,7 @@ _PACKED = {
 """Count field of a message of error correction -> its packed bytes, and the kind of bit they are."""
 COUNT_BITS = 64
 SILENT = frozenset(
-    """Hello Length ClickMap Bases Preparation TestResult PairBases PairBits CascadeStart HammingStart
+    """Hello Length ClickMap Bases Preparation TestResult ReceiverClicks PairBases PairBits CascadeStart HammingStart
     AmplificationSeed CalibrationRequest CalibrationSegment AnnouncedSlots MatchedSlots""".split()  # noqa: SIM905
 )
 """Messages that no key bit enters: announcements, public coins, and bits that never become key."""

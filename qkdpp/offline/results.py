@@ -17,8 +17,10 @@ from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S
 from qkdpp.estimation import Claim, Declared, Evidence, accumulated, assess
+from qkdpp.estimation.mismatch import untagged_share
 from qkdpp.offline import balance
 from qkdpp.offline.accounts import accounts, eps_auth_spent
+from qkdpp.offline.drift import drift_fields, separate_fields
 from qkdpp.offline.drive import Outcome
 from qkdpp.offline.inputs import Inputs, Recorded
 from qkdpp.offline.runfile import DETECTORS, RunFile
@@ -63,7 +65,13 @@ def report(run: RunFile, inputs: Inputs, outcome: Outcome, *, from_s: float | No
         "eps_cor": security.eps_cor,
         "eps_auth": security.eps_auth,
         "eps_total": eps_total,
-        "eps_accumulated_year": _eps_year(eps_total, _duration_s(inputs)),
+        "eps_accumulated_year": _eps_year(eps_total, _duration_s(inputs), 1),
+        "accumulated": {
+            "blocks_per_year": _blocks_per_year(_duration_s(inputs)),
+            "hops": security.hops,
+            "eps_year": _eps_year(eps_total, _duration_s(inputs), security.hops),
+        },
+        "mismatch": _mismatch(run),
         "abort": balance.abort_fields(outcome.aborted),
         "stages": _stages(inputs, outcome.bob_log),
         "messages": _traffic(outcome),
@@ -103,9 +111,28 @@ def _duration_s(inputs: Inputs) -> float:
     return max(0.0, inputs.bob.tags.duration_s - inputs.from_s)
 
 
-def _eps_year(eps_total: float, block_s: float) -> float | None:
-    """Failure of a year of blocks like this one, one after the other: errors add."""
-    return accumulated(eps_total, round(SECONDS_PER_YEAR / block_s)) if block_s > 0 else None
+def _blocks_per_year(block_s: float) -> int | None:
+    return round(SECONDS_PER_YEAR / block_s) if block_s > 0 else None
+
+
+def _eps_year(eps_total: float, block_s: float, hops: int) -> float | None:
+    """Failure of a year of blocks like this one, one after the other, on every hop: errors add."""
+    blocks = _blocks_per_year(block_s)
+    return None if blocks is None else accumulated(eps_total, blocks, hops)
+
+
+def _mismatch(run: RunFile) -> Fields | None:
+    """Declared detector efficiencies and the shares of detections that count after correction."""
+    detectors = run.parameters.detectors
+    if not (declared := detectors.efficiencies()):
+        return None
+    receivers = run.parameters.receivers()
+    return {
+        "efficiencies": {party: list(receiver.values) for party, receiver in declared.items()},
+        "tolerance": detectors.tolerance,
+        "corrected": bool(receivers),
+        "untagged": {name: untagged_share(tuple(declared.values()), b) for b, name in enumerate("ZX")},
+    }
 
 
 def _by_party(inputs: Inputs, value: Any) -> Fields:  # noqa: ANN401 - any function of a recording
@@ -143,6 +170,7 @@ def _bb84(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
     log = outcome.bob_log
     recovered, found, sifted = (log.facts.get(name) for name in ("recovered", "detections", "sifted"))
     fields: Fields = {"clock": None, "delays_ps": None, "detections": 0, "plots": {}}
+    fields["drift"] = drift_fields(run.parameters, log)
     if isinstance(recovered, Recovered):
         fields["clock"] = recovered.report
         fields["delays_ps"] = {"alice": None, "bob": _delays(run, recovered, inputs.bob.tags.tick_as)}
@@ -159,6 +187,10 @@ def _bb84(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
     if isinstance(sifted, Sifted) and isinstance(theirs, Sifted) and isinstance(found, Detections):
         fields |= _bb84_sifted(run, outcome, (theirs, sifted), found, whole=inputs.whole)
         fields["plots"]["series"] = _bb84_series(run, sifted, theirs, found)
+        if fields["drift"] is not None:
+            slots, _, _ = bb84.without_string(found, run.parameters)
+            wrong = (theirs.key ^ sifted.key).to_array().astype(bool)
+            fields["drift"] |= separate_fields(run.parameters, sifted, slots, wrong)
     return fields
 
 
@@ -238,6 +270,7 @@ def _intensity(sifted: Sifted, wrong: NDArray[np.bool_], k: int, source: Source,
 def _bbm92(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
     matched, theirs = (log.facts.get("matched") for log in (outcome.bob_log, outcome.alice_log))
     fields: Fields = {"clock": None, "delays_ps": None, "detections": 0, "plots": {}}
+    fields["drift"] = drift_fields(run.parameters, outcome.bob_log)
     if not isinstance(matched, Matched) or not isinstance(theirs, Matched) or inputs.alice is None:
         return fields
     fields["clock"] = matched.clock
@@ -348,6 +381,7 @@ def _claim(run: RunFile, outcome: Outcome, evidence: Evidence, *, whole: bool) -
             double_click_rule=run.parameters.timing.double_click,
             blank_all=run.parameters.timing.dead_time_ns > 0,
             variable_length=run.parameters.security.profile == "V",
+            efficiencies=run.parameters.detectors.efficiencies(),
             eps_auth=run.parameters.security.eps_auth,
             eps_auth_spent=eps_auth_spent(outcome),
             p_z_alice=None if source is None else source.p_z_alice,

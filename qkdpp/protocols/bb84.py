@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.bits import Bits
+from qkdpp.core.errors import LocalProtocolError
 from qkdpp.core.stage import Stage
 from qkdpp.estimation import Counts, KeyLength, Security, key_length_bb84
+from qkdpp.estimation.drift import SEGMENTS, Segments, segment_of
+from qkdpp.protocols.conditions import charged, hear_clicks, judge_drift, tell_clicks
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
 from qkdpp.protocols.parameters import Parameters, Source
 from qkdpp.sifting import bb84 as sifting
@@ -46,7 +49,8 @@ def alice(record: PreparedRecord, party: Party) -> Stage[Bits]:
     party.log.facts["test_mode"] = record.test_mode
     yield from hello(party)
     sifted = yield from sifting.alice(record, rules(party.parameters), party.entropy)
-    return (yield from _distil(sifted, party))
+    cross_basis = yield from hear_clicks()
+    return (yield from _distil(sifted, charged(party, sifted.disclosed.sum(axis=0), cross_basis)))
 
 
 def bob(detect: Callable[[], Detections], party: Party) -> Stage[Bits]:
@@ -54,13 +58,44 @@ def bob(detect: Callable[[], Detections], party: Party) -> Stage[Bits]:
     party.log.start()
     yield from hello(party)
     found = detect()
-    slots, basis, bit = _without_string(found, party.parameters)
+    slots, basis, bit = without_string(found, party.parameters)
     party.log.mark("announced", int(slots.size), int(found.slots.size - slots.size))
     sifted = yield from sifting.bob(slots, basis, bit, rules(party.parameters))
-    return (yield from _distil(sifted, party))
+    judge_drift(segments(sifted, slots), party)
+    cross_basis = yield from tell_clicks(found.counters.double_cross_basis)
+    return (yield from _distil(sifted, charged(party, sifted.disclosed.sum(axis=0), cross_basis)))
 
 
-def _without_string(
+def by_segment(sifted: Sifted, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Disclosed detections by equal segments of the block, int64[S, K, 4, 4]; Bob's side only."""
+    if sifted.disclosed_index is None or sifted.disclosed_cell is None:
+        raise LocalProtocolError("only Bob knows which disclosed detections were wrong")
+    segment = segment_of(slots[sifted.disclosed_index], slots[0], slots[-1])
+    shape = (SEGMENTS, *sifted.disclosed.shape)
+    cells = sifted.disclosed.size
+    flat = np.bincount(segment * cells + sifted.disclosed_cell, minlength=SEGMENTS * cells)
+    return flat.astype(np.int64).reshape(shape)
+
+
+def keyed_by_segment(sifted: Sifted, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Key bits by equal segments of the block and intensity, int64[S, K]."""
+    n_intensities = sifted.key_counts.size
+    segment = segment_of(slots[sifted.key_index], slots[0], slots[-1])
+    flat = np.bincount(segment * n_intensities + sifted.key_intensity, minlength=SEGMENTS * n_intensities)
+    return flat.astype(np.int64).reshape(SEGMENTS, n_intensities)
+
+
+def segments(sifted: Sifted, slots: NDArray[np.int64]) -> Segments:
+    """What Bob may compare over time: the announced ``slots`` are the time axis."""
+    n, wrong = matched_counts(by_segment(sifted, slots))
+    return Segments(
+        by_intensity=n.sum(axis=0) + keyed_by_segment(sifted, slots),
+        tested=n[1].sum(axis=1),
+        wrong=wrong[1].sum(axis=1),
+    )
+
+
+def without_string(
     found: Detections, parameters: Parameters
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
     """The detections outside the public synchronisation string."""
@@ -92,13 +127,13 @@ def _distil(sifted: Sifted, party: Party) -> Stage[Bits]:
 def _hint(disclosed: NDArray[np.int64]) -> float:
     """Error rate of the disclosed detections of matching bases at signal intensity (all intensities if none)."""
     for counts in (disclosed[0], disclosed.sum(axis=0)):
-        n, wrong = _matched(counts)
+        n, wrong = matched_counts(counts)
         if n.sum() > 0:
             return float(wrong.sum() / n.sum())
     return 0.05
 
 
-def _matched(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def matched_counts(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(detections, errors) by basis from a state x detector matrix int64[..., 4, 4]."""
     blocks = [matrix[..., 2 * b : 2 * b + 2, 2 * b : 2 * b + 2] for b in (0, 1)]
     n = np.stack([block.sum(axis=(-2, -1)) for block in blocks])
@@ -108,7 +143,7 @@ def _matched(matrix: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 def counts(sifted: Sifted, key_errors: NDArray[np.int64], source: Source) -> Counts:
     """The block's counts for the key length: disclosed detections plus the key, whose errors correction counted."""
-    n, wrong = _matched(sifted.disclosed)
+    n, wrong = matched_counts(sifted.disclosed)
     n[0] += sifted.key_counts
     wrong[0] += key_errors
     return Counts(

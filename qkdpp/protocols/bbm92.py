@@ -16,7 +16,9 @@ from qkdpp.core.bits import Bits
 from qkdpp.core.stage import Stage
 from qkdpp.core.tags import TimeTags
 from qkdpp.estimation import KeyLength, key_length_bbm92
+from qkdpp.estimation.drift import SEGMENTS, Segments, segment_of
 from qkdpp.protocols.bb84 import security
+from qkdpp.protocols.conditions import charged, hear_clicks, judge_drift, tell_clicks
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
 from qkdpp.protocols.parameters import Parameters
 from qkdpp.sifting import bbm92 as sifting
@@ -68,7 +70,29 @@ def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[
         n_classes=1,
         qber_hint=sifted.test_errors / max(sifted.n_test, 1),
     )
+    if party.role == "bob":
+        judge_drift(segments(sifted, matched.time_s), party)
+        cross_basis = yield from tell_clicks(matched.counters.double_cross_basis)
+        cross_basis += yield from hear_clicks()
+    else:
+        cross_basis = yield from hear_clicks()
+        cross_basis += yield from tell_clicks(matched.counters.double_cross_basis)
+    party = charged(party, sifted.disclosed, cross_basis)
     return (yield from distil(key, length_rule(sifted, party.parameters), party))
+
+
+def segments(sifted: SiftedPairs, time_s: NDArray[np.float32]) -> Segments:
+    """Pairs of equal bases by equal segments of the block; ``time_s`` of every matched pair, at Bob's."""
+    first, last = float(time_s.min()), float(time_s.max())
+    tested = segment_of(time_s[sifted.test_index], first, last)
+    keyed = np.bincount(segment_of(time_s[sifted.key_index], first, last), minlength=SEGMENTS)
+    tests = np.bincount(tested, minlength=SEGMENTS)
+    wrong = np.bincount(tested[sifted.test_wrong], minlength=SEGMENTS)
+    return Segments(
+        by_intensity=(keyed + tests).astype(np.int64)[:, None],
+        tested=tests.astype(np.int64),
+        wrong=wrong.astype(np.int64),
+    )
 
 
 def length_rule(sifted: SiftedPairs, parameters: Parameters) -> LengthRule:

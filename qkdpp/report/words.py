@@ -31,6 +31,7 @@ ABORTS: dict[str, str] = {
     AbortReason.NOT_VERIFIED: "the corrected keys could not be verified as equal",
     AbortReason.NO_KEY_LEFT: "the block is too short or too noisy: nothing is left after the security bounds",
     AbortReason.IMPLAUSIBLE_COUNTS: "the counts contradict the declared source or receiver",
+    AbortReason.CONDITIONS_DRIFTED: "error rate or shares of the intensities changed during the block",
     AbortReason.UNHEALTHY_KEY: "the raw key repeats itself or is too biased to be random",
     AbortReason.AUTHENTICATION_FAILED: "an authentication tag did not verify",
     AbortReason.POOL_EXHAUSTED: "the authentication pool holds too little key for this block",
@@ -43,6 +44,7 @@ ABORTS: dict[str, str] = {
 REMEDIES: dict[str, str] = {
     AbortReason.NO_LOCK: "check channels, offset_hint_s and offset_range_s in [timing], and the pulse or sync period",
     AbortReason.QBER_TOO_HIGH: "above one half, two bits are exchanged in the channel map; else check gate and delays",
+    AbortReason.CONDITIONS_DRIFTED: 'make shorter blocks, or merge what drifts with security.drift = "merge"',
     AbortReason.NO_KEY_LEFT: "record longer, or see the length's terms in report.html",
     AbortReason.POOL_EXHAUSTED: "make a new pool with `qkdpp keys pool`",
     AbortReason.TOO_FEW_DETECTIONS: "check channels, gate and the chosen span",

@@ -116,6 +116,8 @@ class Sifted:
         key_intensity: uint8[n], intensity of each key bit.
         key_index: int64[n], position of each key bit among the announced detections.
         disclosed: int64[K, 4, 4], disclosed detections by intensity, Alice's state, Bob's detector (2 basis + bit).
+        disclosed_index: int64[m], position of each disclosed detection among the announced ones; Bob's only.
+        disclosed_cell: uint8[m], its cell of ``disclosed`` in the order of memory; Bob's only.
         key_counts: int64[K], key bits by intensity.
         n_announced: detections announced; ``not_held``: those without a preparation in Alice's record.
         sent: int64[K, 2, 2], pulses sent by intensity, basis, bit.
@@ -132,6 +134,8 @@ class Sifted:
     sent: NDArray[np.int64]
     n_pulses: int
     announcement_bits: int
+    disclosed_index: NDArray[np.int64] | None = None
+    disclosed_cell: NDArray[np.uint8] | None = None
 
 
 # --- pure functions -------------------------------------------------------------------------------------------------
@@ -296,6 +300,7 @@ def bob(slots: NDArray[np.int64], basis: NDArray[np.uint8], bit: NDArray[np.uint
     state = ((a_basis[~is_key] << 1) | a_bit).astype(np.uint8)
     detector = ((b_basis[~is_key] << 1) | b_bit[~is_key]).astype(np.uint8)
     counts = tally(intensity[~is_key], state, detector, rules.n_intensities)
+    cell = (intensity[~is_key] << 4 | state << 2 | detector).astype(np.uint8)
     yield from send(TestResult(counts=[int(x) for x in counts.ravel()]))
     return Sifted(
         key=Bits.from_array(b_bit[is_key]),
@@ -308,6 +313,8 @@ def bob(slots: NDArray[np.int64], basis: NDArray[np.uint8], bit: NDArray[np.uint
         sent=np.array(answer.sent, dtype=np.int64).reshape(rules.n_intensities, 2, 2),
         n_pulses=answer.n_pulses,
         announcement_bits=8 * (len(clicks.slots) + len(bases.bases)),
+        disclosed_index=np.flatnonzero(held)[~is_key],
+        disclosed_cell=cell,
     )
 
 

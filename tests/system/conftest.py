@@ -102,7 +102,8 @@ def endpoints(block: SimpleNamespace, method: str = "cascade", pools=None) -> Si
     alice = Party(role="alice", parameters=params, entropy=OsEntropy(), log=logs[0])
     bob = Party(role="bob", parameters=params, entropy=OsEntropy(), log=logs[1])
     if protocol == "bb84":
-        found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit)
+        counters = SimpleNamespace(double_cross_basis=0)
+        found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit, counters=counters)
         stages = bb84.alice(block.record, alice), bb84.bob(lambda: found, bob)
     else:
         stages = bbm92.alice(block.alice, DETECTORS, alice), bbm92.bob(block.bob, DETECTORS, bob)

@@ -155,7 +155,7 @@ def test_no_message_can_pass_its_gate(run_block, case, side, kind):
         if attack.struck_at is not None:
             struck.add(name)
             _nothing_after(ends, side, attack.struck_at)
-    same_in_every_block = {"Hello", "CalibrationRequest", "VerificationVerdict"}
+    same_in_every_block = {"Hello", "CalibrationRequest", "ReceiverClicks", "VerificationVerdict"}
     assert names - struck <= (same_in_every_block if kind == "substitute" else set())
 
 
