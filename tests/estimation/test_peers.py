@@ -30,6 +30,7 @@ from qkdpp.estimation import (
     key_length_bb84,
     key_length_bbm92,
 )
+from qkdpp.estimation.linear import decoy_yields_linear
 
 # --- two decoys, Lim et al. 2014 --------------------------------------------------------------------------------------
 
@@ -190,6 +191,32 @@ def test_three_intensities_against_the_linear_programmes_of_tno(case):
     yields = decoy_yields(mu, tuple(gains.gain), tuple(gains.error_gain))
     ours = asymptotic_rate(0.5, float(gains.gain[0]), float(gains.error_rate[0]), yields, f_ec=1.0)
     assert 0.9985 < (ours + math.exp(-0.5) * yields.y0) / case["lp"] < 1
+
+
+LINEAR = [
+    (1e-6, 0.01, (0.5, 0.1, 0.002), 0.0, 0.009690880922578079, 0.00016698374068634483),
+    (1e-6, 0.001, (0.5, 0.1, 0.002), 1.7910026641542475e-06, 0.0009705585821273171, 1.765882033597821e-05),
+    (1e-8, 0.0005, (0.5, 0.1, 0.002), 0.0, 0.00048430131767106233, 8.314637901055597e-06),
+    (1e-6, 0.001, (0.6, 0.3, 0.1, 0.001), 1.996130664645312e-06, 0.000986297678431701, 1.6059280824177297e-05),
+]
+"""Dark counts, transmittance, intensities; TNO's ``solve_lp``: smallest Y_0 and Y_1, largest e_1 Y_1."""
+
+
+@pytest.mark.parametrize(("dark", "eta", "mu", "y0", "y1", "wrong"), LINEAR)
+def test_linear_programmes_of_any_number_of_intensities_against_tno(dark, eta, mu, y0, y1, wrong):
+    """Theirs bounds yields from the gains alone, ours also from the errors of empty pulses (one half).
+
+    With error rates of one half everywhere these say nothing, and both agree; with the true ones ours lies between
+    theirs and the truth.
+    """
+    gains = TwoDetectors(transmittance=eta, misalignment=0.015, dark=(dark, dark)).gains(mu)
+    silent = decoy_yields_linear(mu, tuple(gains.gain), tuple(gains.gain / 2))
+    assert silent.y0 == pytest.approx(y0, abs=1e-10)
+    assert silent.y1 == pytest.approx(y1, rel=1e-4)
+    ours = decoy_yields_linear(mu, tuple(gains.gain), tuple(gains.error_gain))
+    assert y0 < ours.y0 <= 1 - (1 - dark) ** 2
+    assert y1 < ours.y1 <= 1 - (1 - dark) ** 2 * (1 - eta)
+    assert ours.e1 * ours.y1 == pytest.approx(wrong, rel=1e-4)
 
 
 @pytest.mark.parametrize(
