@@ -28,8 +28,8 @@ from qkdpp.scenarios.scenario import Scenario
 Floats = NDArray[np.float64]
 Score = Callable[[Values], float]
 
-LONGEST = 1e6
-"""Where a block gives no key, up to this many times its length is tried to find a way in."""
+LONGEST = 100.0
+"""Where no start gives a key, blocks up to this many times as long are tried to find a way in."""
 _STARTS_BB84 = (
     {"mu_signal": 0.5, "mu_decoy": 0.15, "p_signal": 0.7, "p_decoy": 0.2, "p_weakest": 0.1, "p_z": 0.9},
     {"mu_signal": 0.45, "mu_decoy": 0.2, "p_signal": 0.35, "p_decoy": 0.45, "p_weakest": 0.2, "p_z": 0.7},
@@ -127,10 +127,10 @@ def optimise(asked: Task, *, starts: Sequence[Values] = (), near: bool = False) 
     Args:
         asked: what is to be optimised.
         starts: further parameters to start from, e.g. the optimum at a loss nearby.
-        near: start from these alone, which are close to the optimum, and take its rate to a few parts in ten thousand.
+        near: one of them is close to the optimum: one climb, which takes its rate to a few parts in ten thousand.
     """
     space = Space(asked.plan, asked.fixed)
-    candidates = [*starts] if near else [space.base, *starts, *_standard(space)]
+    candidates = [space.base, *starts, *_standard(space)]
     still = asked.steady()
     found = _nearby(space, still.rate, candidates) if near else _search(space, still.rate, candidates)
     if still.rate(found) <= 0 and not asked.unlimited:
@@ -151,7 +151,7 @@ def over_losses(asked: Task, losses_db: Sequence[float]) -> list[Optimum]:
     found: list[Optimum] = []
     for loss in losses_db:
         starts = [o.after for o in found[-1:] if o.after_bps > 0]
-        found.append(optimise(asked.at_loss(loss), starts=starts))
+        found.append(optimise(asked.at_loss(loss), starts=starts, near=bool(starts)))
     return found
 
 
@@ -175,7 +175,7 @@ def compromise(asked: Task, optima: Sequence[Optimum]) -> Values | None:
 
     space = Space(asked.plan, asked.fixed)
     starts = [space.base, alive[len(alive) // 2].after, alive[-1].after]
-    return max((rounded(_search(space, score, starts)), *starts), key=score)
+    return max((rounded(_nearby(space, score, starts)), *starts), key=score)
 
 
 def steady(plan: Scenario) -> Scenario:
@@ -246,8 +246,12 @@ def _climb(space: Space, score: Score, start: Floats, how: tuple[float, float, f
     step, precision, nearness = how
     scale = abs(score(space.values(start))) or 1.0
     simplex = np.vstack([start, start + step * np.diag(np.where(start > 0, -1.0, 1.0))])
+
+    def loss(x: Floats) -> float:
+        return -score(space.values(x)) / scale
+
     result = minimize(
-        lambda x: -score(space.values(x)) / scale,
+        loss,
         start,
         method="Nelder-Mead",
         options={
@@ -263,12 +267,16 @@ def _climb(space: Space, score: Score, start: Floats, how: tuple[float, float, f
 
 def _from_longer_blocks(asked: Task, space: Space, starts: Sequence[Values]) -> Values:
     """Best parameters for a block that gives no key at any start: by way of longer blocks that do."""
+    if max(map(replace(asked, unlimited=True).rate, starts)) <= 0:
+        return space.base
     factor, found = 1.0, space.base
     while factor < LONGEST:
         factor *= 10
-        found = _search(space, _at_block(asked, factor), starts)
+        found = _nearby(space, _at_block(asked, factor), starts)
         if asked.rate(found, asked.block_s * factor) > 0:
             break
+    else:
+        return space.base
     while factor > 1:
         factor = max(1.0, factor / math.sqrt(10.0))
         found = _nearby(space, _at_block(asked, factor), [found])

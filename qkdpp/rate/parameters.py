@@ -31,15 +31,6 @@ _STEEPEST = 12.0
 
 UNITS = {"mu_signal": "photons", "mu_decoy": "photons", "pair_rate_hz": "Hz", "gate_ps": "ps"}
 """Units of the parameters; all others are probabilities."""
-KEYS = {
-    "p_z_alice": ("source", "p_z"),
-    "p_z_bob": ("bob.receiver", "p_z"),
-    "pair_rate_hz": ("pairs", "pair_rate_hz"),
-    "gate_ps": ("timing", "gate_ps"),
-}
-"""Section and key in the scenario file, where a parameter has a key of its own."""
-
-
 _NAMES = ("signal", "decoy", "weakest")
 
 
@@ -129,7 +120,7 @@ def fixed_names(plan: Scenario, words: Collection[str]) -> frozenset[str]:
         ConfigError: a word that names nothing here, or nothing is left to choose.
     """
     values = values_of(plan)
-    groups = {name: (name,) for name in values if name not in probabilities(values)}
+    groups: dict[str, tuple[str, ...]] = {name: (name,) for name in values if name not in probabilities(values)}
     groups["p_z"] = ("p_z_alice", "p_z_bob")
     if plan.protocol == "bb84":
         groups |= {"mu": ("mu_signal", "mu_decoy"), "p_intensity": probabilities(values)}
