@@ -5,6 +5,7 @@ Carrier network: Chen H.-Z. et al., npj Quantum Inf. (2025). Space-to-ground net
 """
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -195,8 +196,9 @@ def sifted(plan: Scenario, *, block_bits: float = SIFTED_BITS, keyed: str = "sig
     )
 
 
-def secret(counts: Counts, *, f_ec: float = 1.16, **changes: object) -> KeyLength:
-    security = Security(**({"eps_sec": 1e-9, "key_from": "signal"} | changes))  # type: ignore[arg-type]
+def secret(counts: Counts, *, f_ec: float = 1.16, **changes: Any) -> KeyLength:
+    chosen: dict[str, Any] = {"eps_sec": 1e-9, "key_from": "signal"} | changes
+    security = Security(**chosen)
     keyed = slice(0, 1) if security.key_from == "signal" else slice(None)
     share = 1 - security.disclosed_signal
     n, m = share * counts.n[0, keyed].sum(), share * counts.m[0, keyed].sum()
@@ -224,7 +226,7 @@ WHOLE_PASS = [
 
 
 @pytest.mark.parametrize(("changes", "mbit"), WHOLE_PASS)
-def test_the_pass_as_one_block(satellite: Scenario, changes: dict[str, object], mbit: float) -> None:
+def test_the_pass_as_one_block(satellite: Scenario, changes: dict[str, Any], mbit: float) -> None:
     length = secret(sifted(satellite), **changes)
     assert length.secret_bits / MBIT == pytest.approx(mbit, abs=0.0051)
     assert length.secret_bits > SECRET_BITS  # no bound for one block brings it below what was published
@@ -239,7 +241,7 @@ def test_the_pass_as_one_block(satellite: Scenario, changes: dict[str, object], 
     ],
 )
 def test_other_readings_of_the_sifted_key(
-    satellite: Scenario, keyed: str, changes: dict[str, object], mbit: float
+    satellite: Scenario, keyed: str, changes: dict[str, Any], mbit: float
 ) -> None:
     length = secret(sifted(satellite, keyed=keyed), **changes)
     assert length.secret_bits / MBIT == pytest.approx(mbit, abs=0.0051)
