@@ -11,6 +11,8 @@ from qkdpp.estimation.bbm92 import key_length_bbm92
 from qkdpp.estimation.both_bases import key_lengths_bb84_both, key_lengths_bbm92_both
 from qkdpp.estimation.claims import Claim, Declared, Evidence, Precondition, assess
 from qkdpp.estimation.counts import UNKNOWN, Counts
+from qkdpp.estimation.linear import decoy_yields_linear
+from qkdpp.estimation.linear_key import key_length_linear
 from qkdpp.estimation.mismatch import Efficiencies, mismatched_rate, untagged_average
 from qkdpp.estimation.security import Bound, KeyLength, Security, Split, accumulated, binary_entropy
 from qkdpp.estimation.split import optimised_split, optimised_split_bbm92
@@ -34,8 +36,10 @@ __all__ = [
     "asymptotic_rate",
     "binary_entropy",
     "decoy_yields",
+    "decoy_yields_linear",
     "key_length_bb84",
     "key_length_bbm92",
+    "key_length_linear",
     "key_lengths_bb84_both",
     "key_lengths_bbm92_both",
     "mismatched_rate",

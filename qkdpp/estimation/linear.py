@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.errors import ConfigError
 from qkdpp.estimation.asymptotic import VACUUM_ERROR, Yields
 from qkdpp.estimation.decoy import Estimator, Levels, Photons
 from qkdpp.estimation.dual import Polytope, Row, polytope
@@ -58,22 +59,34 @@ def decoy_yields_linear(
 
     Raises:
         ConfigError: intensities or tolerances that cannot be used.
-        InputError: gains that are no probabilities, or that no channel gives.
+        Abort: gains that are no probabilities, or that no channel gives (``implausible_counts``).
     """
     if len(gain) != len(mu) or len(error_gain) != len(mu):
         raise ConfigError("gains: one gain and one error gain per intensity")
     if not all(0 <= e <= q <= 1 for q, e in zip(gain, error_gain, strict=True)):
-        raise InputError("gains: each must be a probability, the error gain at most the gain")
+        raise _contradiction(("gains or errors outside of what was sent",), mu, gain, error_gain)
     size = cutoff + 1
     rows = _gain_rows(photon_numbers(mu, mu_tolerance, cutoff), gain, error_gain)
     region, wrong = polytope(rows, np.ones(2 * size)).settled()
     if wrong:
-        raise InputError(f"gains: no channel gives them at intensities {mu} ({', '.join(dict.fromkeys(wrong))})")
+        raise _contradiction(tuple(dict.fromkeys(wrong)), mu, gain, error_gain)
     y0, y1 = (max(region.least(np.eye(2 * size)[n]), 0.0) for n in (0, 1))
     if y1 == 0:
         return Yields(y0=y0, y1=0.0, e1=1.0)
     errors = max(region.most(np.eye(2 * size)[size + 1]), 0.0)
     return Yields(y0=y0, y1=y1, e1=min(errors / y1 * (1 + _ROUNDING), 1.0))
+
+
+def _contradiction(
+    what: tuple[str, ...], mu: tuple[float, ...], gain: tuple[float, ...], error_gain: tuple[float, ...]
+) -> Abort:
+    return Abort(
+        AbortReason.IMPLAUSIBLE_COUNTS,
+        contradictions=[f"no yields fit ({', '.join(what)})"],
+        intensities=list(mu),
+        gains=list(gain),
+        error_gains=list(error_gain),
+    )
 
 
 def _gain_rows(numbers: PhotonNumbers, gain: tuple[float, ...], error_gain: tuple[float, ...]) -> list[Row]:

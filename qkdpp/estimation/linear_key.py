@@ -52,8 +52,9 @@ class _Method:
         return plan | {_PHASE: "hypergeometric, exact"}
 
     def registry(self) -> Registry:
-        """The statements, all of them together failing with probability at most kappa^2, kappa = eps_sec / 4."""
-        return Registry(self.statements(), lambda count: (self.security.eps_sec / 4) ** 2 / count)
+        """The statements, all of them together failing with probability at most kappa^2, divided as ``split`` says."""
+        statements = self.statements()
+        return Registry.divided(statements, self.security.split.shares(statements, self.security.eps_sec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def _terms(method: _Method, counts: Counts, registry: Registry) -> tuple[dict[st
     terms = {
         "single photons": float(singles),
         "phase errors": -singles * error_penalty(phi),
-        "privacy amplification": -2 * math.log2(1 / method.security.eps_sec),  # eps_PA = eps_sec / 2
+        "privacy amplification": -method.security.split.amplification_bits(method.security.eps_sec),
     }
     return terms, phi, estimate
 
@@ -130,7 +131,8 @@ def key_length_linear(
             of ``counts`` (:func:`qkdpp.estimation.linear.decoy_yields_linear`).
 
     Raises:
-        ConfigError: another profile, intensities or tolerances that cannot be used.
+        ConfigError: another profile, intensities or tolerances that cannot be used, a split of statements that do not
+            exist.
         InputError: negative costs, or error counts that are still unknown.
         Abort: counts that no channel gives at these intensities (``implausible_counts``), proven up to eps.
     """

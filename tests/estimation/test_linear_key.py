@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError, InputError
-from qkdpp.estimation import UNKNOWN, Counts, KeyLength, Security, key_length_bb84
+from qkdpp.estimation import UNKNOWN, Counts, KeyLength, Security, Split, key_length_bb84, key_length_linear
 from qkdpp.estimation.linear import linear_statements
-from qkdpp.estimation.linear_key import key_length_linear
 
 TWO = {"intensities": (0.6, 0.2), "p_intensity": (0.7, 0.3)}
 THREE = {"intensities": (0.5, 0.08, 0.0), "p_intensity": (0.72, 0.18, 0.10)}
@@ -31,7 +31,7 @@ def by(formula, counts: Counts, security: Security = SECURITY, **more) -> KeyLen
 
 @pytest.mark.parametrize("pulses", [1e9, 1e10, 1e11, 1e12, 1e14])
 def test_three_intensities_agree_with_the_closed_forms(link, pulses):
-    """Measured: -0.004 to +0.34 per cent of the key (six statements more, but better combined); more on short blocks."""
+    """Measured: -0.004 to +0.34 per cent of the key (six statements more, better combined); more on short blocks."""
     counts = link(pulses, **THREE)
     linear, closed = by(key_length_linear, counts), by(key_length_bb84, counts)
     assert closed.secret_bits > 0
@@ -97,6 +97,18 @@ def test_every_statement_is_counted(link, source, security, count):
     assert set(linear_statements(len(source["intensities"]))) <= set(names)
     assert len(names) == len(set(names)) == count
     assert sum(bound.eps for bound in found.bounds) == pytest.approx((security.eps_sec / 4) ** 2)
+
+
+def test_a_split_chosen_beforehand_is_kept_to(link):
+    counts = link(1e9, **FOUR)
+    security = Security(split=Split(smoothing=0.4, weights={"phase errors": 5.0, "n_X1 upper": 0.1}))
+    found = by(key_length_linear, counts, security)
+    eps = {bound.name: bound.eps for bound in found.bounds}
+    assert sum(eps.values()) == pytest.approx((0.4 * security.eps_sec) ** 2)
+    assert eps["phase errors"] == pytest.approx(50 * eps["n_X1 upper"])
+    assert found.terms["privacy amplification"] == pytest.approx(-2 * math.log2(1 / (0.4 * security.eps_sec)))
+    with pytest.raises(ConfigError, match="no statement is called"):
+        by(key_length_linear, counts, Security(split=Split(weights={"n_Z9 upper": 2.0})))
 
 
 def test_what_is_disclosed_or_lost_is_subtracted(link):
