@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation.decoy import single_lower, vacuum_lower
 from qkdpp.estimation.security import binary_entropy, error_penalty
 
+ROUNDING = 1e-9
+"""Relative rounding of gains that is no contradiction yet."""
 VACUUM_ERROR = 0.5
 """Error rate of detections without a photon."""
 
@@ -37,17 +40,51 @@ def decoy_yields(mu: tuple[float, float, float], gain: tuple[float, ...], error_
 
     Raises:
         ConfigError: intensities that the bounds do not hold for.
+        Abort: gains that no channel gives (``implausible_counts``): a yield below zero or above one.
     """
     if not mu[0] > mu[1] + mu[2] or not mu[1] > mu[2] >= 0:
         raise ConfigError(f"intensities {mu}: the first must exceed the sum of the others, in falling order")
     q1, q2, q3 = (q * math.exp(v) for q, v in zip(gain, mu, strict=True))
     wrong1, wrong2, wrong3 = (q * math.exp(v) for q, v in zip(error_gain, mu, strict=True))
+    _refuse_contradictions(mu, gain, error_gain)
     y0 = max(vacuum_lower(mu[1], mu[2], q2, q3), 0.0)
     y1 = max(single_lower(mu, q1, q2, q3, y0), 0.0)
+    if max(y0, y1) > 1 + ROUNDING:
+        raise _contradiction("a yield above one", mu, gain, error_gain)
     if y1 == 0:
         return Yields(y0=y0, y1=0.0, e1=1.0)
     errors = min((wrong2 - wrong3) / (mu[1] - mu[2]), (wrong1 - VACUUM_ERROR * y0) / mu[0])
     return Yields(y0=y0, y1=y1, e1=min(max(errors / y1, 0.0), 1.0))
+
+
+def _refuse_contradictions(
+    mu: tuple[float, float, float], gain: tuple[float, ...], error_gain: tuple[float, ...]
+) -> None:
+    """Abort unless ``e^mu Q`` and ``e^mu E Q`` can be power series with coefficients from 0 to ``1/n!``."""
+    if not all(0 <= wrong <= q <= 1 for wrong, q in zip(error_gain, gain, strict=True)):
+        raise _contradiction("gains or errors outside of what was sent", mu, gain, error_gain)
+    detected = [q * math.exp(v) for q, v in zip(gain, mu, strict=True)]
+    wrong = [q * math.exp(v) for q, v in zip(error_gain, mu, strict=True)]
+    slack = ROUNDING * detected[0]
+    if detected[1] < detected[2] - slack:
+        raise _contradiction("a photon yield below zero", mu, gain, error_gain)
+    steep, flat = mu[0] - mu[1], mu[1] - mu[2]
+    if (detected[0] - detected[1]) * flat < (detected[1] - detected[2]) * steep - slack * steep:
+        raise _contradiction("a multi-photon yield below zero", mu, gain, error_gain)
+    if wrong[1] < wrong[2] - slack:
+        raise _contradiction("a photon error yield below zero", mu, gain, error_gain)
+
+
+def _contradiction(
+    what: str, mu: tuple[float, float, float], gain: tuple[float, ...], error_gain: tuple[float, ...]
+) -> Abort:
+    return Abort(
+        AbortReason.IMPLAUSIBLE_COUNTS,
+        contradictions=[what],
+        intensities=list(mu),
+        gains=list(gain),
+        error_gains=list(error_gain),
+    )
 
 
 def asymptotic_rate(mu: float, gain: float, error_rate: float, yields: Yields, *, f_ec: float) -> float:

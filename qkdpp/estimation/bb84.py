@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qkdpp.core.abort import Abort, AbortReason
-from qkdpp.core.errors import InputError
+from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation.bbm92 import check_costs
 from qkdpp.estimation.concentration import binomial_lower
@@ -31,11 +31,16 @@ from qkdpp.estimation.decoy import (
 from qkdpp.estimation.mismatch import Efficiencies, untagged_share
 from qkdpp.estimation.phase_error import gamma_as_printed, phase_error_upper
 from qkdpp.estimation.plausible import sent_contradictions
-from qkdpp.estimation.registry import Bounded, Observed, Registry
+from qkdpp.estimation.registry import Bounded, Foreseen, Observed, Registry
 from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import Concentration, KeyLength, Security, error_penalty
 
-_INEQUALITY = {"kl": "relative entropy (Hoeffding 1963, Thm 1)", "chernoff": "Chernoff", "hoeffding": "Hoeffding"}
+_INEQUALITY = {
+    "kl": "relative entropy (Hoeffding 1963, Thm 1)",
+    "chernoff": "Chernoff",
+    "hoeffding": "Hoeffding",
+    "kato": "Kato 2020, tuned to predicted counts",
+}
 _PHASE = "phase errors"
 _KEYED = "keyed single photons"
 _UNTAGGED = ("untagged single photons Z", "untagged single photons X")
@@ -157,8 +162,23 @@ def _phase_error(method: _Method, errors: int, tested: int, keyed: int, eps: flo
     return exact if method.security.profile == "T" else max(exact, gamma_as_printed(errors, tested, keyed, eps))
 
 
-def _estimate(method: _Method, counts: Counts, registry: Registry) -> _Estimate:
-    by = Bounded(registry, method.concentration)
+def _foreseen(method: _Method, counts: Counts, predicted: Counts | None) -> Foreseen | None:
+    """Shares of the predicted counts by name of a statement; None unless the inequality asks for them."""
+    if method.concentration != "kato":
+        return None
+    if predicted is None:
+        raise ConfigError('concentration "kato" is tuned to predicted counts: give them as predicted=, or use "kl"')
+    if (predicted.intensities, predicted.p_intensity) != (counts.intensities, counts.p_intensity):
+        raise ConfigError("predicted counts are for other intensities or probabilities than the block's")
+    foreseen = Foreseen()
+    for basis in (0, 1):
+        _photons(method, predicted, basis, foreseen)
+    errors_upper(method.levels, "X", predicted.m[1], foreseen)
+    return foreseen
+
+
+def _estimate(method: _Method, counts: Counts, registry: Registry, predicted: Counts | None = None) -> _Estimate:
+    by = Bounded(registry, method.concentration, _foreseen(method, counts, predicted))
     key, test = _photons(method, counts, 0, by), _photons(method, counts, 1, by)
     errors, wrong = errors_upper(method.levels, "X", counts.m[1], by)
     singles, tested = math.floor(key.single_lower), math.floor(test.single_lower)
@@ -260,7 +280,7 @@ def statements_bb84(
 def length_value_bb84(counts: Counts, security: Security, *, receivers: tuple[Efficiencies, ...] = ()) -> float:
     """Bits (may be negative) before correction and verification are charged: for predictions and searches."""
     method = _method(counts.intensities, counts.p_intensity, security, receivers)
-    return sum(_terms(method, _estimate(method, counts, method.registry())).values())
+    return sum(_terms(method, _estimate(method, counts, method.registry(), counts)).values())
 
 
 def unlimited_bits_bb84(counts: Counts, security: Security, *, receivers: tuple[Efficiencies, ...] = ()) -> float:
@@ -276,6 +296,7 @@ def key_length_bb84(
     dropped_bits: int,
     security: Security,
     receivers: tuple[Efficiencies, ...] = (),
+    predicted: Counts | None = None,
 ) -> KeyLength:
     """Length of the key of a block in which basis Z is keyed and basis X is disclosed.
 
@@ -287,6 +308,8 @@ def key_length_bb84(
         dropped_bits: key bits of frames that were given up.
         security: parameters fixed before the block.
         receivers: declared efficiencies of Bob's detectors, if the length shall be corrected for them.
+        predicted: counts expected before the block, from a model or earlier blocks, errors included; only
+            ``concentration="kato"`` looks at them, and any prediction is valid.
 
     Raises:
         ConfigError: intensities the closed forms cannot take, a split of statements that do not exist.
@@ -301,7 +324,7 @@ def key_length_bb84(
     if not x_known or (method.one_decoy and not z_known):
         raise InputError("counts: the key length needs the error counts m of the test basis (one decoy: of both)")
     registry = method.registry()
-    estimate = _estimate(method, counts, registry)
+    estimate = _estimate(method, counts, registry, predicted)
     _refuse_contradictions(method, counts, estimate)
     terms = _terms(method, estimate)
     terms["error correction"] = -float(leak_bits)
@@ -311,7 +334,7 @@ def key_length_bb84(
     unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
 
     def at_scale(factor: float) -> float:
-        scaled = _estimate(method, counts.scaled(factor), method.registry())
+        scaled = _estimate(method, counts.scaled(factor), method.registry(), predicted)
         return sum(_terms(method, scaled).values()) - (leak_bits + dropped_bits) * factor - verification_bits
 
     return KeyLength(

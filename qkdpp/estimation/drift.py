@@ -5,10 +5,14 @@ intensities and probabilities stay: counts of a whole block may be added. What
 a drift costs is length, and it may be the trace of something else. So it is
 measured, and by declared rule (``security.drift``) shown or a reason to stop.
 
-A refusal rests on tails that hold for any block of constant conditions: of the
-N events of a segment, drawn without replacement from all, a number x of one kind
-is exceeded with probability at most ``exp(-N D(x/N || share))`` (Hoeffding 1963).
-Chi-square, an approximation for large counts, is for the eye.
+A refusal rests on tails that hold for any block of constant conditions, however
+small its counts. Given the totals, the x_s of one kind among the N_s events of
+segment s are drawn without replacement. *One segment*: ``N_s D(x_s/N_s || share)
+>= t`` with probability at most ``2 exp(-t)`` (Hoeffding 1963). *All together*: were
+the x_s independent binomials, every term would lie below an exponential variable
+plus ln 2, and their sum below a gamma variable; that the total is given costs no
+more than ``1 / Pr[total] <= sqrt(8 M (1 - M/N))``. Chi-square, an approximation
+for large counts, is for the eye.
 """
 
 from __future__ import annotations
@@ -81,18 +85,22 @@ def drifted(segments: Segments) -> tuple[str, ...]:
     tables = [("qber", segments.wrong, segments.tested)]
     if labels > 1:
         tables += [("intensities", segments.by_intensity[:, k], segments.detections) for k in range(labels)]
-    limit = math.log(2 * len(tables) * segments.tested.size / FALSE_ALARM)
-    found = [name for name, part, whole in tables if _largest_exponent(part, whole) > limit]
-    return tuple(dict.fromkeys(found))
+    alarm = FALSE_ALARM / len(tables)
+    return tuple(dict.fromkeys(name for name, part, whole in tables if _accident(part, whole) < alarm))
 
 
-def _largest_exponent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float:
-    """Largest ``N D(x/N || share)`` of all segments."""
-    total = int(whole.sum())
-    share = int(part.sum()) / total if total else 0.0
-    if not 0 < share < 1:
-        return 0.0
-    return max(_exponent(int(x), int(n), share) for x, n in zip(part, whole, strict=True))
+def _accident(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float:
+    """Bound on the probability that shares in segments of one block differ as much as these, by either measure."""
+    total, kind = int(whole.sum()), int(part.sum())
+    if not 0 < kind < total:
+        return 1.0
+    exponents = [_exponent(int(x), int(n), kind / total) for x, n in zip(part, whole, strict=True)]
+    n = len(exponents)
+    single = 2 * n * math.exp(-max(exponents))
+    together = sum(exponents) - n * math.log(2)
+    given = math.sqrt(8 * kind * (1 - kind / total))
+    joint = max(given, 1.0) * chi_square_tail(2 * together, 2 * n) if together > 0 else 1.0
+    return min(1.0, 2 * min(single, joint))
 
 
 def _exponent(x: int, n: int, share: float) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from qkdpp.core.errors import LocalProtocolError
 from qkdpp.estimation import concentration
+from qkdpp.estimation.kato import kato_lower, kato_upper
 from qkdpp.estimation.security import Bound, Concentration
 
 
@@ -68,20 +69,43 @@ class Observed:
         return 0.0
 
 
+class Foreseen(Observed):
+    """Takes predicted counts for their means and keeps the share of every name: what Kato's bound is tuned to."""
+
+    def __init__(self) -> None:
+        self.share: dict[str, float] = {}
+
+    def lower(self, name: str, x: float, n: float) -> float:
+        """The count itself."""
+        self.share[name] = x / n if n else 0.0
+        return float(x)
+
+    def upper(self, name: str, x: float, n: float) -> float:
+        """The count itself."""
+        return self.lower(name, x, n)
+
+
 class Bounded(Observed):
     """Counts turned into bounds on their means, one registered statement per call."""
 
-    def __init__(self, registry: Registry, kind: Concentration) -> None:
+    def __init__(self, registry: Registry, kind: Concentration, foreseen: Foreseen | None = None) -> None:
         self._registry = registry
         self._kind: Concentration = kind
+        self._share = {} if foreseen is None else foreseen.share
 
     def lower(self, name: str, x: float, n: float) -> float:
         """Lower bound on the mean of ``x`` out of ``n``."""
-        return concentration.mean_lower(self._kind, x, n, self._registry.eps(f"{name} lower"))
+        eps = self._registry.eps(f"{name} lower")
+        if self._kind == "kato":
+            return kato_lower(x, int(n), eps, self._share[name] * n) if n else 0.0
+        return concentration.mean_lower(self._kind, x, n, eps)
 
     def upper(self, name: str, x: float, n: float) -> float:
         """Upper bound on the mean of ``x`` out of ``n``."""
-        return concentration.mean_upper(self._kind, x, n, self._registry.eps(f"{name} upper"))
+        eps = self._registry.eps(f"{name} upper")
+        if self._kind == "kato":
+            return kato_upper(x, int(n), eps, self._share[name] * n) if n else 0.0
+        return concentration.mean_upper(self._kind, x, n, eps)
 
     def log_eps(self, name: str) -> float:
         """``ln 1/eps`` of the named statement."""

@@ -16,7 +16,8 @@ from qkdpp.core.ledger import Rule
 
 Profile = Literal["V", "L", "T"]
 """V: variable length (the default). L: as published, fixed length. T: fixed length, tighter bounds."""
-Concentration = Literal["kl", "chernoff", "hoeffding"]
+Concentration = Literal["kl", "chernoff", "hoeffding", "kato"]
+"""``kato`` needs no independence but a prediction of the counts; the others hold for independent labels."""
 KeyFrom = Literal["all", "signal"]
 
 
@@ -97,7 +98,7 @@ class Security:
         choices = (
             ("profile", self.profile, ("V", "L", "T")),
             ("key_from", self.key_from, ("all", "signal")),
-            ("concentration", self.concentration, ("kl", "chernoff", "hoeffding")),
+            ("concentration", self.concentration, ("kl", "chernoff", "hoeffding", "kato")),
         )
         for name, value, allowed in choices:
             if value not in allowed:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.channel import simple_gains, transmittance
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation.asymptotic import Yields, asymptotic_rate, decoy_yields
@@ -84,3 +85,21 @@ def test_no_single_photons_no_rate():
     silent = decoy_yields((0.5, 0.1, 0.0), (0.3, 1e-6, 1e-6), (1e-3, 5e-7, 5e-7))
     assert (silent.y1, silent.e1) == (0.0, 1.0)
     assert asymptotic_rate(0.5, 0.3, 0.003, silent, f_ec=1.1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gain", "error_gain", "says"),
+    [
+        ((2e-3, 1e-4, 2e-4), (1e-5, 1e-6, 1e-6), "photon yield below zero"),
+        ((4e-4, 3e-4, 1e-6), (1e-5, 1e-6, 5e-7), "multi-photon yield below zero"),
+        ((2e-3, 4e-4, 2e-6), (1e-5, 1e-7, 2e-6), "photon error yield below zero"),
+        ((2e-3, 4e-4, 2e-6), (1e-5, 5e-4, 1e-6), "outside"),
+        ((1.5, 0.5, 1e-6), (1e-2, 1e-3, 1e-7), "outside"),
+        ((0.9, 0.15, 0.0), (1e-2, 1e-3, 0.0), "above one"),
+    ],
+)
+def test_gains_that_no_channel_gives_are_refused(gain, error_gain, says):
+    with pytest.raises(Abort) as caught:
+        decoy_yields((0.5, 0.1, 0.0), gain, error_gain)
+    assert caught.value.aborted.reason is AbortReason.IMPLAUSIBLE_COUNTS
+    assert says in caught.value.aborted.evidence["contradictions"][0]

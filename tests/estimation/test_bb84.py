@@ -443,3 +443,43 @@ def test_satellite_pass(link):
 def test_importing_needs_no_scipy():
     code = "import sys, qkdpp.estimation; sys.exit(any(m in sys.modules for m in ('scipy', 'numba', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- Kato: rounds that may depend on each other ---------------------------------------------------------------------
+
+
+def kato(counts: Counts, predicted: Counts | None):
+    return key_length_bb84(
+        counts,
+        leak_bits=0,
+        verification_bits=0,
+        dropped_bits=0,
+        security=Security(concentration="kato"),
+        predicted=predicted,
+    )
+
+
+def test_kato_asks_for_a_prediction(link):
+    with pytest.raises(ConfigError, match="predicted="):
+        kato(link(1e9), None)
+    with pytest.raises(ConfigError, match="other intensities"):
+        kato(link(1e9), link(1e9, intensities=(0.5, 0.1, 0.0)))
+
+
+@pytest.mark.parametrize("mu", [(0.5, 0.08, 0.0), (0.5, 0.08)])
+def test_kato_with_a_good_prediction_is_close_to_the_independent_bounds(link, mu):
+    counts = link(1e10, intensities=mu, p_intensity=(0.72, 0.18, 0.10) if len(mu) == 3 else (0.8, 0.2))
+    found = kato(counts, counts)
+    assert 0.97 * length(counts).value < found.value < 1.001 * length(counts).value
+    assert len(found.bounds) == len(length(counts).bounds)
+    assert any("Kato" in bound.inequality for bound in found.bounds)
+
+
+def test_kato_with_a_prediction_for_another_block_size_serves_as_well(link):
+    """Only shares of a prediction enter: the number of detections is known before any label is."""
+    assert kato(link(1e10), link(1e9)).value == pytest.approx(kato(link(1e10), link(1e10)).value, rel=1e-3)
+
+
+def test_a_bad_prediction_costs_length(link):
+    counts = link(1e10)
+    assert kato(counts, link(1e10, background=2e-4, misalignment=0.1)).value < 0.99 * kato(counts, counts).value

@@ -93,16 +93,18 @@ def parameters(protocol: str, method: str) -> Parameters:
     )
 
 
-def endpoints(block: SimpleNamespace, method: str = "cascade", pools=None) -> SimpleNamespace:
-    """Both endpoints for a block of weak pulses or of pairs."""
+def endpoints(
+    block: SimpleNamespace, method: str = "cascade", pools=None, change=lambda p: p, cross_basis: int = 0
+) -> SimpleNamespace:
+    """Both endpoints for a block of weak pulses or of pairs; ``change`` of the public parameters."""
     protocol = "bb84" if hasattr(block, "record") else "bbm92"
     pools = pools or EphemeralPool.pair(20, OsEntropy())
     logs = [BlockLog(now=lambda: 0.0) for _ in range(2)]
-    params = parameters(protocol, method)
+    params = change(parameters(protocol, method))
     alice = Party(role="alice", parameters=params, entropy=OsEntropy(), log=logs[0])
     bob = Party(role="bob", parameters=params, entropy=OsEntropy(), log=logs[1])
     if protocol == "bb84":
-        counters = SimpleNamespace(double_cross_basis=0)
+        counters = SimpleNamespace(double_cross_basis=cross_basis)
         found = SimpleNamespace(slots=block.slots, basis=block.basis, bit=block.bit, counters=counters)
         stages = bb84.alice(block.record, alice), bb84.bob(lambda: found, bob)
     else:
@@ -136,8 +138,8 @@ def block():
 def run_block():
     """Runs a block; returns both endpoints and logs."""
 
-    def run(block, method="cascade", tamper=None, pools=None):
-        ends = endpoints(block, method, pools)
+    def run(block, method="cascade", tamper=None, pools=None, **options):
+        ends = endpoints(block, method, pools, **options)
         connect(ends.alice, ends.bob, tamper)
         return ends
 
