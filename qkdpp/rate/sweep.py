@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation import Security
+from qkdpp.rate.expected import with_loss
 from qkdpp.rate.link import IN_BLOCKS, Asked, Fibre, Link, Variable, link, notes, pulses_hz
 from qkdpp.rate.point import Point
 from qkdpp.scenarios.scenario import Published, Scenario
@@ -25,6 +26,8 @@ LOSS_PRECISION_DB = 0.01
 BLOCK_PRECISION = 1.01
 _SCAN_DB = tuple(5.0 * i for i in range(21))
 _STEP_DB = 1.0
+_STEEP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 1.5, 2.2, 3.0)
+"""Distances from an end at which a curve is drawn: dB, or relative sizes of blocks."""
 
 Progress: TypeAlias = Callable[[str], None]
 
@@ -81,30 +84,38 @@ class Curve:
         """Every point evaluated, rising."""
         return sorted({s.x: s for s in (*self.near_end, *self.samples)}.values(), key=lambda s: s.x)
 
+    @property
+    def at_working_point(self) -> Scenario:
+        """The scenario over the loss of its working point."""
+        return with_loss(self.plan, self.working.point.loss_db)
+
     def x_of_loss(self, loss_db: float) -> float:
         """Where a loss stands on the axis (losses and distances)."""
         return loss_db if self.variable == "loss_db" else Fibre.of(self.plan).distance_km(loss_db)
 
 
-def curve(name: str, plan: Scenario, asked: Asked, *, progress: Progress = lambda _: None) -> Curve:
+def curve(
+    name: str, plan: Scenario, asked: Asked, *, for_drawing: bool = False, progress: Progress = lambda _: None
+) -> Curve:
     """Evaluates one scenario.
 
     Args:
         name: of the scenario, for messages and legends.
         plan: the scenario.
         asked: variable, range and overrides.
+        for_drawing: more points where the curves fall steeply (``Curve.near_end``).
         progress: told what is being done.
 
     Raises:
         InputError: a range or an override that this scenario cannot take.
     """
     try:
-        return _curve(name, plan, asked, progress)
+        return _curve(name, plan, asked, for_drawing, progress)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _curve(name: str, plan: Scenario, asked: Asked, progress: Progress) -> Curve:
+def _curve(name: str, plan: Scenario, asked: Asked, for_drawing: bool, progress: Progress) -> Curve:
     said = notes(plan, asked)
     own = link(plan, asked)
     place = _placing(own, asked.variable)
@@ -116,6 +127,8 @@ def _curve(name: str, plan: Scenario, asked: Asked, progress: Progress) -> Curve
     losses = [s.point.loss_db for s in samples] + [own.loss_db]
     ends = [_largest_loss(own, losses, chosen) for chosen in (_finite, _asymptotic)]
     least = _least_block(samples, place) if asked.variable in IN_BLOCKS else None
+    if for_drawing:
+        _refine(own, place, asked.variable, [least] if asked.variable in IN_BLOCKS else ends)
     working = own.at(own.loss_db)
     return Curve(
         name=name,
@@ -211,6 +224,17 @@ def _least_block(samples: list[Sample], place: Callable[[float], Point]) -> floa
                 low, high = (low, middle) if place(middle).secret_bps > 0 else (middle, high)
             return high
     return None
+
+
+def _refine(own: Link, place: Callable[[float], Point], variable: Variable, ends: Iterable[float | None]) -> None:
+    """Evaluates points on the steep side of each end."""
+    for end in ends:
+        if end is not None and variable in IN_BLOCKS:
+            for factor in _STEEP:
+                place(end * (1 + factor))
+        elif end is not None:
+            for step_db in _STEEP:
+                own.at(max(end - step_db, 0.0))
 
 
 def _between_samples(own: Link, variable: Variable, samples: list[Sample]) -> list[Sample]:
