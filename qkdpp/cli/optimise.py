@@ -51,13 +51,16 @@ def command(
     with Progress(quiet=json_) as progress:
         progress.step("searching")
         found = over_range(asked, losses) if len(losses) > 1 else at_one_loss(asked)
+    _print(asked, found, json_)
     if output is not None:
         _write_scenario(scenario, found, output)
     if plot is not None:
         from qkdpp.rate.optimise_figure import write
 
         write(found, plot)
-    _print(asked, found, json_, [path for path in (output, plot) if path is not None])
+    for path in (output, plot):
+        if path is not None and not json_:
+            print(f"written: {path}")
 
 
 def _check_files(output: Path | None, plot: Path | None) -> None:
@@ -80,11 +83,12 @@ def _write_scenario(scenario: str, found: Found, output: Path) -> None:
     rows = [row.loss_db for row in found.losses] if found.best is None else [found.best.loss_db]
     where = f"{rows[0]:g} dB" if len(rows) == 1 else f"{rows[0]:g} to {rows[-1]:g} dB"
     what = "unlimited data" if found.unlimited else f"blocks of {found.block_s:g} s"
+    result = edited(text, name, found.values, f"{where}, {what}")
     with output.open("x", encoding="utf-8") as file:
-        file.write(edited(text, name, found.values, f"{where}, {what}"))
+        file.write(result)
 
 
-def _print(asked: Task, found: Found, json_: bool, written: list[Path]) -> None:
+def _print(asked: Task, found: Found, json_: bool) -> None:
     from qkdpp.rate.optimise_report import text
 
     if json_:
@@ -94,5 +98,3 @@ def _print(asked: Task, found: Found, json_: bool, written: list[Path]) -> None:
         return
     for line in text(asked, found):
         print(line)
-    for path in written:
-        print(f"written: {path}")

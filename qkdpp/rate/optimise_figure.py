@@ -20,6 +20,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 """Told apart with any colour vision (Okabe and Ito)."""
 _STYLE: Any = {
     "text.parse_math": False,
+    "svg.fonttype": "none",
     "svg.hashsalt": "qkdpp",
     "font.size": 9.0,
     "axes.titlesize": 10.0,

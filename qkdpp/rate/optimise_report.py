@@ -108,7 +108,7 @@ def text(asked: Task, found: Found) -> list[str]:
             "",
             "no parameters that were tried give a key" + ("" if found.unlimited else "; try a longer block"),
         ]
-    if found.unlimited:
+    if found.unlimited and (found.best is None or found.best.at_limit):
         out += [
             "",
             "With unlimited data rare states cost nothing: the shares of decoys and of the test basis go towards",

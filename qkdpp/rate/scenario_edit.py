@@ -79,10 +79,13 @@ def edited(text: str, name: str, values: Mapping[str, float], why: str) -> str:
 
 
 def _replaced(text: str, section: str, key: str, line: str) -> str:
-    """``line`` in place of the assignment of ``key`` in ``section``, or at its beginning where there is none."""
+    """``line`` in place of the assignment of ``key`` in ``section``, or at its beginning where there is none.
+
+    Without a header of its own the section is left as it is; the caller compares.
+    """
     header = re.search(rf"^[ \t]*\[{re.escape(section)}\][^\n]*\n", text, flags=re.MULTILINE)
-    if header is None:
-        return f"{text}\n[{section}]\n{line}\n"
+    if header is None:  # an inline table or dotted keys
+        return text
     following = re.compile(r"^[ \t]*\[", flags=re.MULTILINE).search(text, header.end())
     end = len(text) if following is None else following.start()
     body = text[header.end() : end]
