@@ -1,0 +1,335 @@
+"""Three-state BB84: key length from mismatched counts, with unlimited data and against coherent attacks.
+
+Alice sends Z0, Z1 or X0, Bob measures Z or X; the key is made of Z states measured in Z. Phase errors are inferred from
+what Bob finds in X: not only of X0, but of Z0 and Z1 as well (rejected data; Tamaki et al. 2014, Phys. Rev. A 90,
+052314; for three states with decoys Boaron et al. 2018, Phys. Rev. Lett. 121, 190502, and Rusca et al. 2018, Phys.
+Rev. A 98, 052336). Steps, in ``docs/notes/three-state.md`` at length:
+
+1. single-photon detections of each kind from the counts by intensity (:mod:`qkdpp.estimation.interpolation`);
+2. sums of their conditional probabilities by Kato's inequality, over all detections in their order
+   (:mod:`qkdpp.estimation.kato`);
+3. the sum of conditional probabilities of phase errors, linear in those (:mod:`qkdpp.estimation.virtual_states`);
+4. the number of phase errors, by Kato's inequality again.
+
+Assumes phase-randomised pulses, labels and states drawn independently of each other with the declared probabilities,
+Bob's bases with theirs, detection probability independent of the basis, single photons in the declared qubit states.
+Guarantees that the length is computed from registered statements only, profile V.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.estimation.bbm92 import check_costs
+from qkdpp.estimation.interpolation import (
+    Slopes,
+    singles_lower,
+    singles_upper,
+    slope_bounds,
+    slopes,
+    statements,
+)
+from qkdpp.estimation.kato import KatoPlan, mean_lower, mean_upper, observed_upper, plan, plan_for_mean
+from qkdpp.estimation.registry import Bounded, Observed, Registry
+from qkdpp.estimation.scaling import detections_needed
+from qkdpp.estimation.security import KeyLength, Security, binary_entropy, error_penalty
+from qkdpp.estimation.three_state_counts import ThreeStateCounts
+from qkdpp.estimation.virtual_states import ThreeStates
+
+_PHASE = "phase errors"
+_KEY = "Z"
+_CELL_NAMES = ("Z0", "Z1", "X0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Kinds of detections (state, outcome of X) that enter the phase errors with the same factor."""
+
+    name: str
+    cells: tuple[tuple[int, int], ...]
+    factor: float
+
+    def counts(self, n: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Detections of these kinds by label, int64[K]."""
+        return np.asarray(sum(n[:, s, 2 + o] for s, o in self.cells))
+
+    @property
+    def raises(self) -> bool:
+        return self.factor > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Method:
+    """Everything that follows from parameters alone."""
+
+    through: Slopes
+    groups: tuple[_Group, ...]
+    security: Security
+
+    def statements(self) -> dict[str, str]:
+        names = list(statements(self.through, _KEY, upper=False))
+        for group in self.groups:
+            names += statements(self.through, group.name, upper=group.raises)
+        listed = dict.fromkeys(names, "relative entropy (Hoeffding 1963, Thm 1)")
+        return listed | {self.kato_name(g): "Kato 2020" for g in self.groups} | {_PHASE: "Kato 2020"}
+
+    def kato_name(self, group: _Group) -> str:
+        return f"chances of {group.name}"
+
+    def registry(self) -> Registry:
+        names, security = self.statements(), self.security
+        return Registry.divided(names, security.split.shares(names, security.eps_sec))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Singles:
+    """Bounds on single-photon detections: of the key from below, of every group on the side that counts."""
+
+    key: float
+    groups: tuple[float, ...]
+    contradictions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plans:
+    groups: tuple[KatoPlan, ...]
+    phase: KatoPlan
+
+
+def _groups(states: ThreeStates, p_bob: tuple[float, float]) -> tuple[_Group, ...]:
+    """Kinds of detections by their factor: phase errors are the sum of factor times chances of a group."""
+    weights, by_factor = states.phase_error_weights(), dict[float, list[tuple[int, int]]]()
+    for s in range(3):
+        for o in range(2):
+            factor = float(weights[s, o]) * states.keyed * p_bob[0] / (states.probability[s] * p_bob[1])
+            if factor != 0:
+                by_factor.setdefault(float(f"{factor:.12g}"), []).append((s, o))
+    return tuple(
+        _Group(name="+".join(f"{_CELL_NAMES[s]}x{o}" for s, o in cells), cells=tuple(cells), factor=factor)
+        for factor, cells in by_factor.items()
+    )
+
+
+def _method(counts: ThreeStateCounts, security: Security) -> _Method:
+    if security.profile != "V" or security.concentration != "kl":
+        raise ConfigError("security: the three-state length is for profile V with concentration kl")
+    if security.key_from != "all" or security.disclosed_signal > 0:
+        raise ConfigError("security: the three-state length keys detections of every intensity and discloses none")
+    return _Method(
+        through=slopes(counts.intensities, counts.p_intensity),
+        groups=_groups(counts.states, counts.p_bob),
+        security=security,
+    )
+
+
+def _singles(method: _Method, counts: ThreeStateCounts, by: Observed) -> _Singles:
+    through, found, values = method.through, [], []
+    key = singles_lower(through, _KEY, counts.keyed, by)
+    for group in method.groups:
+        n = group.counts(counts.n)
+        value = (singles_upper if group.raises else singles_lower)(through, group.name, n, by)
+        if value < 0:
+            found.append(f"single-photon yield below zero in {group.name}")
+        if value > int(n.sum()):
+            found.append(f"more single-photon detections than detections in {group.name}")
+        values.append(min(max(value, 0.0), float(n.sum())))
+    total = int(counts.keyed.sum())
+    if key > total:
+        found.append("more single-photon detections than detections in the key")
+    return _Singles(key=min(key, float(total)), groups=tuple(values), contradictions=tuple(found))
+
+
+def _chances(method: _Method, plans: tuple[KatoPlan, ...], singles: _Singles) -> float:
+    """Upper bound on the sum of conditional probabilities of phase errors, at least 0."""
+    total = 0.0
+    for group, rule, x in zip(method.groups, plans, singles.groups, strict=True):
+        total += group.factor * (mean_upper(rule, x) if group.raises else mean_lower(rule, x))
+    return max(total, 0.0)
+
+
+def _plans(method: _Method, detections: int, predicted: ThreeStateCounts | None, registry: Registry) -> _Plans:
+    """Kato's parameters from the prediction, the parameters and the number of detections, never from outcomes."""
+    eps = [registry.eps(method.kato_name(group)) for group in method.groups]
+    if predicted is None or predicted.detections == 0:
+        return _Plans(
+            groups=tuple(plan(detections, None, e) for e in eps), phase=plan(detections, None, registry.eps(_PHASE))
+        )
+    expected = _singles(method, predicted.scaled(detections / predicted.detections), Bounded(registry, "kl"))
+    groups = tuple(plan(detections, x, e) for x, e in zip(expected.groups, eps, strict=True))
+    return _Plans(
+        groups=groups, phase=plan_for_mean(detections, _chances(method, groups, expected), registry.eps(_PHASE))
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    keyed: int
+    phi: float
+    contradictions: tuple[str, ...]
+
+    def terms(self, method: _Method) -> dict[str, float]:
+        """The terms that do not depend on correction and verification."""
+        return {
+            "single photons": float(self.keyed),
+            "phase errors": -self.keyed * error_penalty(self.phi),
+            "privacy amplification": -method.security.split.amplification_bits(method.security.eps_sec),
+        }
+
+
+def _estimate(
+    method: _Method, counts: ThreeStateCounts, predicted: ThreeStateCounts | None, registry: Registry
+) -> _Estimate:
+    detections = max(counts.detections, 1)
+    singles = _singles(method, counts, Bounded(registry, "kl"))
+    plans = _plans(method, detections, predicted, registry)
+    chances = min(_chances(method, plans.groups, singles), float(detections))
+    errors, keyed = observed_upper(plans.phase, chances), math.floor(singles.key)
+    return _Estimate(
+        keyed=keyed, phi=min(errors / keyed, 1.0) if keyed > 0 else 1.0, contradictions=singles.contradictions
+    )
+
+
+def _unlimited(method: _Method, counts: ThreeStateCounts) -> float:
+    """Single photons less phase errors with every count taken for its mean."""
+    singles = _singles(method, counts, Observed())
+    errors = sum(group.factor * x for group, x in zip(method.groups, singles.groups, strict=True))
+    phi = min(max(errors, 0.0) / singles.key, 1.0) if singles.key > 0 else 1.0
+    return singles.key * (1 - error_penalty(phi))
+
+
+def key_length_three_state(
+    counts: ThreeStateCounts,
+    *,
+    predicted: ThreeStateCounts | None,
+    leak_bits: int,
+    verification_bits: int,
+    dropped_bits: int,
+    security: Security,
+) -> KeyLength:
+    """Length of the key of a block of three-state BB84, secure against coherent attacks.
+
+    Args:
+        counts: detections of all frames of the block, dropped ones included.
+        predicted: counts expected of such a block, of any size, from a model or from earlier blocks and part of the
+            public parameters: NEVER the counts of the block itself. Without one (None) the length is still valid, but
+            rests on Azuma's deviation.
+        leak_bits: charge for error correction under ``security.rule``.
+        verification_bits: bits of all verification tags and outcomes.
+        dropped_bits: key bits of frames that were given up.
+        security: parameters fixed before the block; profile V.
+
+    Raises:
+        ConfigError: parameters that this length does not cover, fewer than three intensities, a prediction for others.
+        InputError: negative costs.
+        Abort: counts that no source of the declared states and intensities gives (``implausible_counts``).
+    """
+    check_costs(leak_bits, verification_bits, dropped_bits)
+    if dropped_bits > int(counts.keyed.sum()):
+        raise InputError("counts: more bits dropped than were detected in the key basis")
+    if predicted is not None and _source(predicted) != _source(counts):
+        raise ConfigError("predicted: counts of another source or receiver")
+    method = _method(counts, security)
+    registry = method.registry()
+    estimate = _estimate(method, counts, predicted, registry)
+    if estimate.contradictions:
+        raise Abort(
+            AbortReason.IMPLAUSIBLE_COUNTS,
+            contradictions=list(estimate.contradictions),
+            intensities=list(counts.intensities),
+            detections=counts.n.tolist(),
+        )
+    terms = estimate.terms(method)
+    terms |= {
+        "error correction": -float(leak_bits),
+        "verification": -float(verification_bits),
+        "dropped frames": -float(dropped_bits),
+    }
+    value = sum(terms.values())
+    unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
+    matching = int(counts.keyed.sum()) + int(counts.n[:, 2, 2:].sum())
+
+    def at_scale(factor: float) -> float:
+        scaled = _estimate(method, counts.scaled(factor), predicted, method.registry())
+        return sum(scaled.terms(method).values()) - (leak_bits + dropped_bits) * factor - verification_bits
+
+    return KeyLength(
+        secret_bits=max(0, math.floor(value)),
+        value=value,
+        single_photon_bits=estimate.keyed,
+        vacuum_bits=0.0,
+        phase_error_upper=estimate.phi,
+        terms=terms,
+        bounds=registry.bounds(),
+        eps_sec=security.eps_sec,
+        eps_cor=security.eps_cor,
+        formula="three-state BB84 with decoys: mismatched counts after Tamaki et al. 2014, dependence after Kato 2020",
+        secret_bits_asymptotic=max(0, math.floor(unlimited)),
+        detections_needed=None if value >= 1 else detections_needed(at_scale, matching, unlimited),
+        profile=security.profile,
+        rule=security.rule,
+        notes=() if predicted is not None else ("no counts were predicted: Azuma's deviation was used",),
+    )
+
+
+def _source(counts: ThreeStateCounts) -> tuple[object, ...]:
+    return counts.intensities, counts.p_intensity, counts.states, counts.p_bob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreeStateYields:
+    """Single-photon yield of the key basis (lower bound) and phase error rate (upper bound)."""
+
+    y1: float
+    phase_error: float
+
+
+def three_state_yields(
+    intensities: tuple[float, ...], gain: NDArray[np.float64], states: ThreeStates
+) -> ThreeStateYields:
+    """Bounds from gains known exactly.
+
+    Args:
+        intensities: mean photon numbers, K >= 3.
+        gain: float64[K, 3, 4], probability of outcome o (Z0, Z1, X0, X1) when label k and state s are sent and Bob
+            measures in the basis of o.
+        states: what is sent.
+
+    Raises:
+        ConfigError: fewer than three intensities.
+    """
+    through = slopes(intensities, (1 / len(intensities),) * len(intensities))
+    scaled = np.exp(np.array(intensities))[:, None, None] * gain
+    shares = np.array(states.probability[:2]) / states.keyed
+    y1 = max(slope_bounds(through, scaled[:, :2, :2].sum(axis=2) @ shares)[0], 0.0)
+    wrong = 0.0
+    for group in _groups(states, (0.5, 0.5)):
+        chances = np.array([states.probability[s] / states.keyed * scaled[:, s, 2 + o] for s, o in group.cells])
+        lower, upper = slope_bounds(through, chances.sum(axis=0))
+        wrong += group.factor * max(upper if group.raises else lower, 0.0)
+    return ThreeStateYields(y1=y1, phase_error=min(max(wrong / y1, 0.0), 1.0) if y1 > 0 else 1.0)
+
+
+def three_state_rate(
+    intensities: tuple[float, ...], gain: NDArray[np.float64], states: ThreeStates, *, f_ec: float
+) -> float:
+    """Secret bits per sifted pulse of the brightest intensity with unlimited data; at least 0.
+
+    To be multiplied as :func:`qkdpp.estimation.asymptotic.asymptotic_rate`. Arguments and errors as of
+    :func:`three_state_yields`; ``f_ec`` is the leak of error correction over its Shannon limit.
+    """
+    yields = three_state_yields(intensities, gain, states)
+    brightest = int(np.argmax(intensities))
+    mu, shares = intensities[brightest], np.array(states.probability[:2]) / states.keyed
+    signal = shares[:, None] * gain[brightest, :2, :2]
+    total = float(signal.sum())
+    if total <= 0:
+        return 0.0
+    error_rate = float(signal[0, 1] + signal[1, 0]) / total
+    singles = mu * math.exp(-mu) * yields.y1
+    return max(0.0, singles * (1 - error_penalty(yields.phase_error)) - f_ec * total * binary_entropy(error_rate))

@@ -1,0 +1,67 @@
+"""What the estimation of three-state BB84 is told about a block: counts by intensity, state and outcome.
+
+Assumes states, labels and bases drawn independently of each other with the declared probabilities. Guarantees that
+the counts are non-negative integers of the right shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.estimation.counts import P_SUM_TOLERANCE
+from qkdpp.estimation.virtual_states import ThreeStates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ThreeStateCounts:
+    """Detections of one block.
+
+    Attributes:
+        intensities: mean photon number of each label, K >= 3 values.
+        p_intensity: probability of each label, the same for every state.
+        states: what is sent, and how often.
+        p_bob: probability that Bob measures Z, and X.
+        n: int64[K, 3, 4], detections by label, state sent (Z0, Z1, X0) and outcome (Z0, Z1, X0, X1). Those outside the
+            key must all be known; inside it only the sums over Bob's outcome and Alice's bit are looked at.
+
+    Raises:
+        ConfigError: probabilities that no source or receiver can have.
+        InputError: counts of the wrong kind.
+    """
+
+    intensities: tuple[float, ...]
+    p_intensity: tuple[float, ...]
+    states: ThreeStates
+    p_bob: tuple[float, float]
+    n: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        k = len(self.intensities)
+        if len(self.p_intensity) != k or not all(0 < p <= 1 for p in self.p_intensity):
+            raise ConfigError("p_intensity: one probability above 0 for every intensity")
+        if abs(sum(self.p_intensity) - 1) > P_SUM_TOLERANCE:
+            raise ConfigError("p_intensity: probabilities must add up to 1")
+        if len(self.p_bob) != 2 or not all(0 < p < 1 for p in self.p_bob) or abs(sum(self.p_bob) - 1) > P_SUM_TOLERANCE:
+            raise ConfigError("p_bob: probabilities of Bob's bases Z and X, both above 0, sum 1")
+        if not isinstance(self.n, np.ndarray) or self.n.dtype != np.int64 or self.n.shape != (k, 3, 4):
+            raise InputError(f"counts: n must be an int64 array of shape {(k, 3, 4)}")
+        if bool(np.any(self.n < 0)):
+            raise InputError("counts: n holds negative numbers")
+
+    @property
+    def detections(self) -> int:
+        """All detections, whatever was sent and measured."""
+        return int(self.n.sum())
+
+    @property
+    def keyed(self) -> NDArray[np.int64]:
+        """Detections of the key by label, int64[K]."""
+        return np.asarray(self.n[:, :2, :2].sum(axis=(1, 2)))
+
+    def scaled(self, factor: float) -> ThreeStateCounts:
+        """The same proportions with ``factor`` times as many detections (rounded)."""
+        return replace(self, n=np.rint(self.n * factor).astype(np.int64))
