@@ -47,6 +47,7 @@ def render(report: Report) -> str:
             _errors(report),
             _timing(report),
             parts.key_length(report),
+            parts.conditions(report),
             parts.disclosure(report),
             parts.health(report),
             parts.stages(report),

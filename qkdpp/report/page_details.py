@@ -11,12 +11,15 @@ from qkdpp.report.words import (
     RULES,
     Json,
     Report,
+    accumulated_text,
     at,
+    detectors_text,
     entries,
     label,
     number,
     pairs,
     percent,
+    ratio,
     seconds,
     several,
     value_text,
@@ -68,6 +71,44 @@ def _passed(report: Report) -> Markup | None:
     ]
     return (
         details(f"{several(len(items), 'precondition')} checked and found to hold", listing(items)) if items else None
+    )
+
+
+def conditions(report: Report) -> Markup | None:
+    """Steadiness over the block, correction for unequal detectors, and failure probabilities added up."""
+    drift = at(report, "drift")
+    tests = [
+        [label(name), *(number(at(test, field)) for field in ("value", "degrees", "p"))]
+        for name, test in pairs(at(drift, "chi_square"))
+    ]
+    columns = [entries(at(drift, "segments", name)) for name in ("detections", "tested", "wrong")]
+    rows = [
+        [str(i + 1), *map(number, row), percent(ratio(row[2], row[1]))]
+        for i, row in enumerate(zip(*columns, strict=False))
+    ]
+    words = [f"Changed beyond accident: {label(name)}." for name in entries(at(drift, "drifted"))]
+    separate, merged = (at(drift, f"unlimited_bits_{name}") for name in ("separate", "merged"))
+    if separate is not None:
+        words.append(
+            f"With unlimited data and before correction is charged: {number(merged)} bits with all segments merged, "
+            f"{number(separate)} with each on its own."
+        )
+    steady = table(("homogeneity of", "chi-square", "degrees of freedom", "probability"), tests, numeric=range(1, 4))
+    segments = table(("segment", "detections", "tested", "wrong", "QBER of the test"), rows, numeric=range(1, 5))
+    facts_rows = [
+        ("rule for drifts", at(drift, "rule")),
+        ("detectors", detectors_text(report)),
+        ("failure probability", accumulated_text(report)),
+    ]
+    known = [(name, text) for name, text in facts_rows if text is not None]
+    if not known:
+        return None
+    return section(
+        "Conditions",
+        facts(known),
+        listing(words),
+        steady if tests else None,
+        details("Ten equal segments of the block", segments) if rows else None,
     )
 
 

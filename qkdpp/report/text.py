@@ -10,8 +10,10 @@ from qkdpp.report.words import (
     PARTIES,
     REMEDIES,
     Report,
+    accumulated_text,
     at,
     claim_words,
+    detectors_text,
     entries,
     headline,
     key_made,
@@ -50,6 +52,8 @@ def summary(report: Report) -> str:
         ("length", _length(report)),
         ("leak", _leak(report)),
         ("rule", _rule(report)),
+        ("detectors", detectors_text(report)),
+        ("drift", _drift(report)),
         ("spent", _spent(report)),
         ("security", _security(report)),
         ("ledger", _ledger(report)),
@@ -166,7 +170,18 @@ def _spent(report: Report) -> str | None:
 def _security(report: Report) -> str | None:
     if report.get("eps_sec") is None:
         return None
-    return ", ".join(f"{name} {number(report.get(name))}" for name in ("eps_sec", "eps_cor", "eps_auth"))
+    parts = [f"{name} {number(report.get(name))}" for name in ("eps_sec", "eps_cor", "eps_auth")]
+    together = accumulated_text(report)
+    return ", ".join(parts) + (f"; together {together}" if together else "")
+
+
+def _drift(report: Report) -> str | None:
+    """What changed during the block beyond accident; nothing where all stayed as it was."""
+    drifted = entries(at(report, "drift", "drifted"))
+    if not drifted:
+        return None
+    tests = [f"{label(n)} chi-square {number(at(report, 'drift', 'chi_square', n, 'value'))}" for n in drifted]
+    return f"conditions changed ({', '.join(tests)}); rule {value_text(at(report, 'drift', 'rule'))}"
 
 
 def _ledger(report: Report) -> str | None:

@@ -188,6 +188,29 @@ def protocol_text(report: Report) -> str:
     return PROTOCOLS.get(protocol, str(protocol)) if protocol is not None else DASH
 
 
+def detectors_text(report: Report) -> str | None:
+    """Whether unequal detectors were corrected for, and what of the detections still counts; None if not declared."""
+    mismatch = at(report, "mismatch")
+    if mismatch is None:
+        return None
+    z, x = (percent(at(mismatch, "untagged", basis)) for basis in "ZX")
+    if at(mismatch, "corrected"):
+        return f"corrected for unequal efficiencies: at least {z} of the keyed and {x} of the tested detections count"
+    return f"too unequal to be corrected for: only {z} of the keyed and {x} of the tested detections would count"
+
+
+def accumulated_text(report: Report) -> str | None:
+    """Failure probability of a block, of a year of such blocks, and over all hops; None if not known."""
+    total, blocks = report.get("eps_total"), at(report, "accumulated", "blocks_per_year")
+    if not is_number(total) or not is_number(blocks):
+        return None
+    text = f"{number(total)} a block, {number(report.get('eps_accumulated_year'))} a year ({number(blocks)} blocks)"
+    hops = at(report, "accumulated", "hops")
+    if is_number(hops) and hops > 1:
+        text += f", {number(at(report, 'accumulated', 'eps_year'))} a year over {number(hops)} hops"
+    return text
+
+
 def throw_away_pool(report: Report) -> bool:
     """Whether authentication used a pool that was made for this run only."""
     return bool(at(report, "auth", "pool") == "throw-away")

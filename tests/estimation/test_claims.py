@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qkdpp.estimation import Claim, Declared, Evidence, assess
+from qkdpp.estimation import Claim, Declared, Efficiencies, Evidence, assess
+from qkdpp.estimation.claims import correction, squashing_doubts
 
 GOOD = Declared(
     protocol="bb84", phase_randomised=True, intensities_declared=True, receiver="active", p_z_alice=0.9, p_z_bob=0.9
@@ -148,3 +149,64 @@ def test_no_detections_prove_nothing():
     claim = assess(GOOD, empty)
     assert claim.level == "estimate"
     assert {"equal_bits_alice_z", "equal_bits_bob_x", "basis_choice_bob"} <= failed(claim)
+
+
+# --- declared unequal detectors -------------------------------------------------------------------------------------
+
+
+def weaker(eta: float) -> Evidence:
+    """The clean link with an X1 detector of efficiency ``eta`` relative to the others."""
+    matrix = clean().matrix.astype(np.float64)
+    matrix[:, 3] *= eta
+    bases = clean().bases * np.array([1, (1 + eta) / 2])
+    return replace(clean(), matrix=np.rint(matrix).astype(np.int64), bases=np.rint(bases).astype(np.int64))
+
+
+def with_bob(eta: float, tolerance: float = 0.02) -> Declared:
+    return replace(GOOD, efficiencies={"bob": Efficiencies(values=(0.5, 0.5, 0.5, 0.5 * eta), tolerance=tolerance)})
+
+
+def test_unequal_counts_are_an_estimate_unless_declared():
+    assert "equal_bits_bob_x" in failed(assess(GOOD, weaker(0.8)))
+    claim = assess(with_bob(0.8), weaker(0.8))
+    assert claim.level == "composable"
+    found = next(p for p in claim.passed if p.name == "efficiency_mismatch")
+    assert found.corrected == pytest.approx(0.8 * 0.98 / 1.02)
+
+
+@pytest.mark.parametrize("eta", [1.0, 0.9, 0.7])
+def test_counts_that_the_declaration_does_not_explain_fail(eta):
+    assert "equal_bits_bob_x" in failed(assess(with_bob(0.8, tolerance=0.005), weaker(eta)))
+
+
+def test_detectors_too_unequal_are_not_corrected_for():
+    declared = with_bob(0.45)
+    assert correction(tuple(declared.efficiencies.values())) == ()
+    claim = assess(declared, weaker(0.45))
+    assert claim.level == "estimate"
+    assert {"efficiency_mismatch", "equal_bits_bob_x"} <= failed(claim)
+    assert all(p.corrected is None for p in (*claim.failed, *claim.passed))
+
+
+def test_weak_detectors_of_one_basis_shift_the_share_of_bases():
+    """A passive half-half receiver whose X arm detects 20 % less: the declared efficiencies explain it."""
+    bases = np.array([[25_000, 20_000], [25_000, 20_000]], dtype=np.int64)
+    seen = replace(clean(), bases=bases)
+    half = replace(GOOD, p_z_bob=0.5)
+    assert "basis_choice_bob" in failed(assess(half, seen))
+    weak = Efficiencies(values=(0.5, 0.5, 0.4, 0.4), tolerance=0.02)
+    assert "basis_choice_bob" not in failed(assess(replace(half, efficiencies={"bob": weak}), seen))
+
+
+def test_doubts_about_squashing_are_those_of_the_claim_that_public_data_show():
+    assert squashing_doubts(GOOD, clean()) == ()
+    assert squashing_doubts(GOOD, weaker(0.8)) == ("equal_bits_bob_x",)
+    passive = replace(GOOD, receiver="passive", double_click_rule="first", phase_randomised=False)
+    seen = replace(clean(), cross_basis_clicks=1)
+    assert squashing_doubts(passive, seen) == ("double_click_rule", "cross_basis_clicks")
+
+
+def test_no_data_is_no_doubt_but_no_claim_either():
+    nothing = replace(clean(), matrix=np.zeros((4, 4), dtype=np.int64))
+    assert squashing_doubts(GOOD, nothing) == ()
+    assert "equal_bits_bob_x" in failed(assess(GOOD, nothing))

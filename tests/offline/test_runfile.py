@@ -94,3 +94,57 @@ def test_a_folder_with_glob_characters_in_its_name_works(tmp_path):
     (folder / "tail.ptu").touch()
     run = runfile.load(write(folder, GOOD.replace('"part*.ptu", ', "")))
     assert run.recordings("bob") == [folder / "tail.ptu"]
+
+
+SECURITY = """
+[detectors]
+bob = [0.6, 0.58, 0.61, 0.6]
+tolerance = 0.01
+[security]
+drift = "refuse"
+hops = 4
+[security.split]
+smoothing = 0.45
+[security.split.weights]
+"phase errors" = 3.0
+"""
+
+
+def test_split_detectors_and_drift_are_public_parameters(tmp_path):
+    plain = runfile.load(write(tmp_path, GOOD)).parameters
+    changed = runfile.load(write(tmp_path, GOOD + SECURITY)).parameters
+    assert changed.digest() != plain.digest()
+    assert changed.security.estimation().split.weights == {"phase errors": 3.0}
+    assert changed.receivers()[0].values == (0.6, 0.58, 0.61, 0.6)
+    assert plain.receivers() == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"phase errors" = 3.0', '"phase error" = 3.0', "phase error"),
+        ('"phase errors" = 3.0', '"phase errors" = 0.0', "above 0"),
+        ("smoothing = 0.45", "smoothing = 0.5", "smoothing"),
+        ("smoothing = 0.45", "smoothin = 0.4", "did you mean smoothing"),
+        ("0.6, 0.58, 0.61, 0.6", "0.6, 0.58, 0.61", "four efficiencies"),
+        ("0.6, 0.58, 0.61, 0.6", "0.6, 0.58, 0.61, 1.6", "at most 1"),
+        ("tolerance = 0.01", "tolerance = 0.6", "tolerance"),
+        ("bob = [", "alice = [", "only Bob"),
+        ('"refuse"', '"ignore"', "merge, refuse"),
+        ("hops = 4", "hops = 0", "hops"),
+        ("[security]", '[security]\nprofile = "T"', "profile V"),
+    ],
+)
+def test_mistakes_in_the_new_sections(tmp_path, old, new, says):
+    with pytest.raises(ConfigError, match=says):
+        runfile.load(write(tmp_path, GOOD + SECURITY.replace(old, new)))
+
+
+def test_profile_t_is_for_bb84(tmp_path):
+    run = runfile.load(write(tmp_path, GOOD + '[security]\nprofile = "T"\n'))
+    assert run.parameters.security.profile == "T"
+
+
+def test_detectors_beyond_correction_are_left_uncorrected(tmp_path):
+    text = GOOD + SECURITY.replace("0.6, 0.58, 0.61, 0.6", "0.6, 0.2, 0.6, 0.6")
+    assert runfile.load(write(tmp_path, text)).parameters.receivers() == ()

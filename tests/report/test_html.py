@@ -161,6 +161,15 @@ def test_every_abort_is_told_in_words(reason: AbortReason, aborted: dict[str, An
     assert "offset range (s) 0.01" in text
 
 
+def test_conditions_are_shown(bb84: dict[str, Any]) -> None:
+    page = render(bb84)
+    for words in ("Changed beyond accident: qber", "131.5", "Ten equal segments", "1,712,345", "3 hops", "92.87 %"):
+        assert words in page
+    for part in ("drift", "mismatch", "accumulated"):
+        bb84[part] = None
+    assert "Conditions" not in render(bb84)
+
+
 def test_zero_without_abort_is_no_key(bb84: dict[str, Any]) -> None:
     bb84["secret_bits"] = 0
     assert "No key: the secret length is zero" in Page(render(bb84)).text

@@ -34,6 +34,20 @@ def test_tells_what_matters(bb84: dict[str, Any]) -> None:
         assert words in text
 
 
+def test_conditions_are_told(bb84: dict[str, Any]) -> None:
+    text = summary(bb84)
+    for words in (
+        "corrected for unequal efficiencies: at least 92.87 % of the keyed",
+        "conditions changed (qber chi-square 131.5); rule merge",
+        "1.01e-10 a block, 0.00032 a year (3,155,760 blocks), 0.00096 a year over 3 hops",
+    ):
+        assert words in text
+    bb84["drift"]["drifted"] = []
+    bb84["mismatch"]["corrected"] = False
+    assert "conditions changed" not in summary(bb84)
+    assert "too unequal to be corrected for" in summary(bb84)
+
+
 def test_one_failed_precondition_is_explained(bb84: dict[str, Any]) -> None:
     del bb84["claim"]["failed"][1]
     assert "pulses carry independent random phases" in summary(bb84)
