@@ -227,7 +227,8 @@ def key_length_three_state(
     Raises:
         ConfigError: parameters that this length does not cover, fewer than three intensities, a prediction for others.
         InputError: negative costs.
-        Abort: counts that no source of the declared states and intensities gives (``implausible_counts``).
+        Abort: counts that no source of the declared states and intensities gives, or no receiver with the declared
+            bases (``implausible_counts``).
     """
     check_costs(leak_bits, verification_bits, dropped_bits)
     if dropped_bits > int(counts.keyed.sum()):
@@ -237,10 +238,11 @@ def key_length_three_state(
     method = _method(counts, security)
     registry = method.registry()
     estimate = _estimate(method, counts, predicted, registry)
-    if estimate.contradictions:
+    contradictions = counts.contradictions() + estimate.contradictions
+    if contradictions:
         raise Abort(
             AbortReason.IMPLAUSIBLE_COUNTS,
-            contradictions=list(estimate.contradictions),
+            contradictions=list(contradictions),
             intensities=list(counts.intensities),
             detections=counts.n.tolist(),
         )

@@ -6,6 +6,7 @@ the counts are non-negative integers of the right shape.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.estimation.counts import P_SUM_TOLERANCE
 from qkdpp.estimation.virtual_states import ThreeStates
+
+BASIS_TOLERANCE = 0.05
+"""How far Bob's share of a basis may be off, relative to the declared probability of the rarer one."""
+_SIGMAS = 6.5
+"""Standard errors allowed for besides: exceeded by chance with probability below 1e-10."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,3 +71,17 @@ class ThreeStateCounts:
     def scaled(self, factor: float) -> ThreeStateCounts:
         """The same proportions with ``factor`` times as many detections (rounded)."""
         return replace(self, n=np.rint(self.n * factor).astype(np.int64))
+
+    def contradictions(self) -> tuple[str, ...]:
+        """States whose detections do not show the declared shares of Bob's bases.
+
+        The length rests on detections that are *there*: counts lost on their way here would pass for a channel without
+        phase errors. Detection probability independent of the basis is an assumption; a gross violation shows here too.
+        """
+        found = []
+        for s, name in enumerate(("Z0", "Z1", "X0")):
+            total, in_x, p = int(self.n[:, s].sum()), int(self.n[:, s, 2:].sum()), self.p_bob[1]
+            allowed = BASIS_TOLERANCE * min(self.p_bob) * total + _SIGMAS * math.sqrt(max(total * p * (1 - p), 1.0))
+            if abs(in_x - p * total) > allowed:
+                found.append(f"Bob's bases for state {name}: {in_x} of {total} in X, declared {p:g}")
+        return tuple(found)
