@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "convert": "qkdpp.cli.convert",
     "init": "qkdpp.cli.init",
     "simulate": "qkdpp.cli.simulate",
+    "rate": "qkdpp.cli.rate",
     "optimise": "qkdpp.cli.optimise",
     "distill": "qkdpp.cli.distill",
     "reconcile": "qkdpp.cli.reconcile",

@@ -26,12 +26,13 @@ def command(
     Writes recordings, Alice's record, run.toml (for qkdpp distill), scenario.toml and truth.json into a new folder.
     """
     from qkdpp.cli.console import Progress
+    from qkdpp.cli.scenarios import print_shipped
     from qkdpp.core.errors import InputError
-    from qkdpp.scenarios.scenario_file import load, shipped, source_text
+    from qkdpp.scenarios.scenario_file import load, source_text
     from qkdpp.sim import run
 
     if list_:
-        _print_list(shipped(), json_)
+        print_shipped(json_=json_)
         return
     if scenario is None or output is None:
         raise InputError("name a scenario and a new folder: qkdpp simulate SCENARIO -o RUN (--list shows scenarios)")
@@ -45,17 +46,6 @@ def command(
             progress=lambda share: progress.step(f"simulating: {100 * share:.0f} %"),
         )
     _print_summary(summary, json_)
-
-
-def _print_list(scenarios: dict[str, str], json_: bool) -> None:
-    import msgspec
-
-    if json_:
-        print(msgspec.json.encode(scenarios).decode())
-        return
-    width = max(map(len, scenarios))
-    for name, title in scenarios.items():
-        print(f"{name:{width}}  {title}")
 
 
 def _print_summary(summary: object, json_: bool) -> None:

@@ -88,12 +88,13 @@ def draw(curves: Sequence[Curve], suffix: str) -> bytes:
         mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=(7.6, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
-        _plot(figure, curves)
+        plot(figure, curves)
         figure.savefig(out, format=form, dpi=200, metadata=dates[form])
     return out.getvalue()
 
 
-def _plot(figure: Figure, curves: Sequence[Curve]) -> None:
+def plot(figure: Figure, curves: Sequence[Curve]) -> None:
+    """Adds both panels and the legend to an empty figure."""
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1.0))
     colours = dict(zip((c.name for c in curves), _colours(len(curves)), strict=True))
     for i, curve in enumerate(curves):

@@ -12,7 +12,7 @@ from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Security
 from qkdpp.estimation.security import Profile
 from qkdpp.rate.expected import channel_loss_db, expected, with_loss
-from qkdpp.rate.point import Point, block_seconds, evaluate, security_of
+from qkdpp.rate.point import Point, asymptotic_bps, block_seconds, evaluate, security_of
 from qkdpp.scenarios.scenario import Scenario
 from qkdpp.scenarios.scenario_file import check
 
@@ -29,7 +29,7 @@ class Asked:
 
     Attributes:
         variable: what runs.
-        values: its values, rising; None takes the scenario's own range of losses.
+        values: its values, rising.
         loss_db: loss of the channel, where something else runs.
         distance_km: the same as a length of fibre.
         block_s: duration of a block, where something else runs.
@@ -42,7 +42,7 @@ class Asked:
     """
 
     variable: Variable = "loss_db"
-    values: tuple[float, ...] | None = None
+    values: tuple[float, ...]
     loss_db: float | None = None
     distance_km: float | None = None
     block_s: float | None = None
@@ -96,6 +96,13 @@ class Link:
         if key not in self.known:
             self.known[key] = evaluate(with_loss(self.plan, loss_db), block_s=key[1], security=self.security)
         return self.known[key]
+
+    def asymptotic_bps(self, loss_db: float) -> float:
+        """Rate with unlimited data at this loss, and nothing else."""
+        if (loss_db, self.block_s) in self.known:
+            return self.known[loss_db, self.block_s].asymptotic_bps
+        plan = with_loss(self.plan, loss_db)
+        return asymptotic_bps(plan, expected(plan, self.block_s), self.security)
 
 
 def link(plan: Scenario, asked: Asked) -> Link:

@@ -7,7 +7,7 @@ so are the largest losses at which there is a key (it may also end towards small
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -19,7 +19,7 @@ from qkdpp.rate.link import IN_BLOCKS, Asked, Fibre, Link, Variable, link, notes
 from qkdpp.rate.point import Point
 from qkdpp.scenarios.scenario import Published, Scenario
 
-DEFAULT_POINTS = 41
+_LEAST_STEPS, _MOST_STEPS = 10, 40
 MAX_LOSS_DB = 200.0
 """No key is looked for beyond."""
 LOSS_PRECISION_DB = 0.01
@@ -94,6 +94,14 @@ class Curve:
         return loss_db if self.variable == "loss_db" else Fibre.of(self.plan).distance_km(loss_db)
 
 
+def usual_losses(plans: Sequence[Scenario]) -> tuple[float, ...]:
+    """The range that the scenarios name, all together, in steps of 1 dB (long ones in 40 steps)."""
+    low = min(plan.rate.loss_db[0] for plan in plans)
+    high = max(plan.rate.loss_db[1] for plan in plans)
+    steps = min(max(math.ceil(high - low), _LEAST_STEPS), _MOST_STEPS)
+    return tuple(low + (high - low) * i / steps for i in range(steps + 1))
+
+
 def curve(
     name: str, plan: Scenario, asked: Asked, *, for_drawing: bool = False, progress: Progress = lambda _: None
 ) -> Curve:
@@ -120,12 +128,15 @@ def _curve(name: str, plan: Scenario, asked: Asked, for_drawing: bool, progress:
     own = link(plan, asked)
     place = _placing(own, asked.variable)
     samples = []
-    for x in _values(own, asked):
+    for x in asked.values:
         progress(f"{name}: {_AXIS_WORDS[asked.variable].format(x)}")
         samples.append(Sample(x=x, point=place(x)))
     progress(f"{name}: largest loss with a key")
     losses = [s.point.loss_db for s in samples] + [own.loss_db]
-    ends = [_largest_loss(own, losses, chosen) for chosen in (_finite, _asymptotic)]
+    ends = [
+        _largest_loss(losses, lambda loss_db: own.at(loss_db).secret_bps > 0),
+        _largest_loss(losses, lambda loss_db: own.asymptotic_bps(loss_db) > 0),
+    ]
     least = _least_block(samples, place) if asked.variable in IN_BLOCKS else None
     if for_drawing:
         _refine(own, place, asked.variable, [least] if asked.variable in IN_BLOCKS else ends)
@@ -154,17 +165,6 @@ _AXIS_WORDS: dict[Variable, str] = {
 }
 
 
-def _values(own: Link, asked: Asked) -> tuple[float, ...]:
-    """The values asked for, or the scenario's own range of losses in steps of 1 dB (long ones in 40 steps)."""
-    if asked.values is not None:
-        return asked.values
-    low, high = own.plan.rate.loss_db
-    steps = DEFAULT_POINTS - 1
-    if high - low <= steps and high - low >= steps / 4:
-        steps = math.ceil(high - low)
-    return tuple(low + (high - low) * i / steps for i in range(steps + 1))
-
-
 def _placing(own: Link, variable: Variable) -> Callable[[float], Point]:
     """The point at a value of the variable."""
     if variable == "loss_db":
@@ -185,20 +185,8 @@ def _x(own: Link, variable: Variable, point: Point) -> float:
     return point.pulses if variable == "block_pulses" else point.block_s
 
 
-def _finite(point: Point) -> float:
-    return point.secret_bps
-
-
-def _asymptotic(point: Point) -> float:
-    return point.asymptotic_bps
-
-
-def _largest_loss(own: Link, losses: Iterable[float], rate: Callable[[Point], float]) -> float | None:
-    """Largest loss with a key, from one that is known to give one; ``MAX_LOSS_DB`` if there is no end before."""
-
-    def keyed(loss_db: float) -> bool:
-        return rate(own.at(loss_db)) > 0
-
+def _largest_loss(losses: Iterable[float], keyed: Callable[[float], bool]) -> float | None:
+    """Largest loss with a key, from one of ``losses`` or of a scan; ``MAX_LOSS_DB`` if there is no end before."""
     good = [loss for loss in losses if keyed(loss)] or [loss for loss in _SCAN_DB if keyed(loss)]
     if not good:
         return None

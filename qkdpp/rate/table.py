@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from qkdpp.rate.link import IN_BLOCKS, Fibre, Variable
-from qkdpp.rate.results import no_key, notes
+from qkdpp.rate.results import COMMON, no_key, notes
 from qkdpp.rate.sweep import MAX_LOSS_DB, Curve, Sample
 from qkdpp.report.words import number
 
@@ -18,6 +19,12 @@ _FIRST_COLUMN: dict[Variable, tuple[str, str]] = {
     "block_s": ("block", "s"),
 }
 _COLUMNS = (("sifted", "bit/s"), ("QBER", "%"), ("phase error", "% at most"), ("key", "bit/s"), ("unlimited", "bit/s"))
+
+
+def page(curves: Sequence[Curve]) -> str:
+    """All scenarios, and what their figures rest on."""
+    common = [line for words in COMMON for line in textwrap.wrap(words, WIDTH, subsequent_indent="  ")]
+    return "\n\n".join([*(text(curve) for curve in curves), "\n".join(common)])
 
 
 def text(curve: Curve) -> str:
@@ -106,7 +113,7 @@ def _failure(curve: Curve) -> str:
     hops = curve.plan.rate.hops
     chain = "" if hops == 1 else f" over {hops} hops"
     eps, year = curve.security.eps_total, curve.working.point.eps_year
-    return f"at most {eps:.3g} a block; {year:.2g} in a year of uninterrupted blocks{chain}"
+    return f"at most {eps:.4g} a block; {year:.2g} in a year of uninterrupted blocks{chain}"
 
 
 def _ends(curve: Curve) -> str:
