@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qkdpp.rate.blocks import Blocks
-from qkdpp.rate.optimise_report import Found, label, rate, seconds
+from qkdpp.rate.optimise_report import Found, rate, seconds
+from qkdpp.rate.parameters import UNITS
 from qkdpp.rate.sensitivity import MARKS
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _task(found: Found) -> str:
 
 def _draw_bars(axes: Axes, found: Found) -> None:
     """Costs of a deviation of 10 % either way."""
-    names = [f"{label(cost.varied)}\n= {cost.value:.4g}" for cost in found.costs]
+    names = [f"{cost.varied}\n{cost.value:.4g} {UNITS.get(cost.name, '')}".rstrip() for cost in found.costs]
     places = range(len(names))
     for mark, shift, colour in zip(MARKS, (-0.19, 0.19), _COLOURS, strict=False):
         lost = [max(100 * cost.at(mark), 0.0) for cost in found.costs]
@@ -75,7 +76,7 @@ def _draw_bars(axes: Axes, found: Found) -> None:
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.15)
     axes.set(xlabel="secret bits lost (%)", title="One parameter 10 % off")
-    axes.legend(title="off by", loc="lower right")
+    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _draw_curves(axes: Axes, found: Found) -> None:

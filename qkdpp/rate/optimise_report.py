@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qkdpp.rate.blocks import Blocks, block_sizes
 from qkdpp.rate.optimise import Optimum, Task, compromise, optimise, over_losses
-from qkdpp.rate.parameters import UNITS, Space, Values
+from qkdpp.rate.parameters import Space, Values
 from qkdpp.rate.predicted_split import SplitGain, predicted_split
 from qkdpp.rate.scenario_edit import lines, settings
 from qkdpp.rate.sensitivity import MARKS, Cost, sensitivity
@@ -132,7 +132,7 @@ def _best(best: Optimum, found: Found, kind: str) -> list[str]:
     for name, value in best.before.items():
         note = "" if name in found.free else "  held"
         note = "  at the limit of the search" if name in best.at_limit else note
-        out.append(f"{label(name):16}{value:>12.4g}{best.after[name]:>12.4g}{note}")
+        out.append(f"{name:16}{value:>12.4g}{best.after[name]:>12.4g}{note}")
     gain = "" if best.gain is None else f"  {100 * best.gain:+.1f} %"
     return [*out, f"{'secret bits/s':16}{rate(best.before_bps):>12}{rate(best.after_bps):>12}{gain}"]
 
@@ -156,7 +156,7 @@ def _costs(costs: Sequence[Cost]) -> list[str]:
     out = ["one parameter off, all others held: secret bits lost", f"{'':20}{'value':>10}{'-10 %':>10}{'+10 %':>10}"]
     for cost in costs:
         lost = "".join(f"{percent(cost.at(mark)):>10}" for mark in MARKS)
-        out.append(f"{label(cost.varied):20}{cost.value:>10.4g}{lost}")
+        out.append(f"{cost.varied:20}{cost.value:>10.4g}{lost}")
     return out
 
 
@@ -178,14 +178,6 @@ def _blocks(blocks: Blocks) -> list[str]:
         found = "not reached" if r.block_s is None else f"{seconds(r.block_s)}, {r.pulses:.3g} pulses"
         out.append(f"{r.share:>12.0%}  {found}")
     return out
-
-
-def label(name: str) -> str:
-    """A parameter with its unit."""
-    unit = UNITS.get(name)
-    if unit is None or name.endswith(("_hz", "_ps")):
-        return name
-    return f"{name} ({unit})" if len(name) + len(unit) < 13 else name
 
 
 def seconds(duration_s: float) -> str:
