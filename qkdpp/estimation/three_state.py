@@ -148,7 +148,8 @@ def _singles(method: _Method, counts: ThreeStateCounts, by: Observed) -> _Single
 def _chances(method: _Method, plans: tuple[KatoPlan, ...], singles: _Singles) -> float:
     """Upper bound on the sum of conditional probabilities of phase errors, at least 0."""
     total = 0.0
-    for group, rule, x in zip(method.groups, plans, singles.groups, strict=True):
+    for group, rule, found in zip(method.groups, plans, singles.groups, strict=True):
+        x = min(found, rule.n)  # rounded predictions may add up to more than all detections
         total += group.factor * (mean_upper(rule, x) if group.raises else mean_lower(rule, x))
     return max(total, 0.0)
 

@@ -308,6 +308,26 @@ def test_zero_edges_give_no_key_and_no_nan(name, prediction):
     assert 0 <= found.phase_error_upper <= 1
 
 
+TABLES = st.lists(st.integers(0, 40), min_size=48, max_size=48)
+
+
+@given(
+    cells=TABLES, predicted=TABLES, states=st.sampled_from([IDEAL, BALANCED, FLAWED]), scale=st.sampled_from([1, 10**6])
+)
+@settings(deadline=None)
+def test_any_counts_and_any_prediction_give_a_number_or_are_refused(cells, predicted, states, scale):
+    def counts(values, factor):
+        n = np.array(values, dtype=np.int64).reshape(4, 3, 4) * factor
+        return ThreeStateCounts(intensities=MU, p_intensity=P, states=states, p_bob=(0.5, 0.5), n=n)
+
+    try:
+        found = length(counts(cells, scale), counts(predicted, 1))
+    except Abort:
+        return
+    assert math.isfinite(found.value)
+    assert 0 <= found.secret_bits <= found.single_photon_bits <= counts(cells, scale).keyed.sum()
+
+
 def test_detections_needed_are_enough():
     counts = expected(1e8)
     found = length(counts, counts)
