@@ -31,7 +31,7 @@ Score = Callable[[Values], float]
 LONGEST = 100.0
 """Where no start gives a key, blocks up to this many times as long are tried to find a way in."""
 _SHORTER = 1.7
-"""Ratio of neighbouring blocks on the way back: the optimum of one gives a key at the next, or hardly any block does."""
+"""Ratio of neighbouring blocks on the way back: the optimum of one should give a key at the next."""
 _STARTS_BB84 = (
     {"mu_signal": 0.5, "mu_decoy": 0.15, "p_signal": 0.7, "p_decoy": 0.2, "p_weakest": 0.1, "p_z": 0.9},
     {"mu_signal": 0.45, "mu_decoy": 0.2, "p_signal": 0.35, "p_decoy": 0.45, "p_weakest": 0.2, "p_z": 0.7},
