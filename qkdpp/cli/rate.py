@@ -125,7 +125,7 @@ def _values(option: str, text: str) -> tuple[float, ...]:
     from qkdpp.rate.ranges import linear, logarithmic
 
     if option == "--loss":
-        return linear(text, option, low=0.0, high=200.0)
+        return linear(text, option, low=0.0, high=100.0)
     if option == "--distance":
         return linear(text, option, low=0.0, high=1e4)
     if option == "--block":

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from qkdpp.core.ledger import Rule
-from qkdpp.rate.expected import expected
 from qkdpp.rate.link import Fibre, Variable
 from qkdpp.rate.point import VERIFICATION_BITS, Point
 from qkdpp.rate.sweep import Curve
@@ -108,12 +107,11 @@ def no_key(curve: Curve) -> str | None:
     if point.secret_bits > 0:
         return None
     where = f"no key at {point.loss_db:g} dB from a block of {point.block_s:.4g} s"
-    needed = [length.detections_needed for length in point.lengths if length.detections_needed is not None]
-    if not needed:
-        return f"{where}, nor with unlimited data: QBER {100 * point.qber:.2f} %"
-    detected = float(expected(curve.at_working_point, point.block_s).n.sum())
-    longer_s = point.block_s * min(needed) / detected
-    return f"{where}: too short, one of about {number(float(f'{longer_s:.2g}'))} s gives a key"
+    if curve.enough_s is not None:
+        return f"{where}: too short, one of about {number(float(f'{curve.enough_s:.2g}'))} s gives a key"
+    if point.asymptotic_bps > 0:
+        return f"{where}, nor from any other that could be waited for"
+    return f"{where}, nor with unlimited data: QBER {100 * point.qber:.2f} %"
 
 
 COMMON = (

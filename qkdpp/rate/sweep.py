@@ -14,18 +14,18 @@ from typing import TypeAlias
 
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation import Security
-from qkdpp.rate.expected import with_loss
 from qkdpp.rate.link import IN_BLOCKS, Asked, Fibre, Link, Variable, link, notes, pulses_hz
 from qkdpp.rate.point import Point
 from qkdpp.scenarios.scenario import Published, Scenario
 
 _LEAST_STEPS, _MOST_STEPS = 10, 40
-MAX_LOSS_DB = 200.0
-"""No key is looked for beyond."""
+MAX_LOSS_DB = 100.0
+"""No key is looked for beyond: there the closed forms run out of digits."""
 LOSS_PRECISION_DB = 0.01
 BLOCK_PRECISION = 1.01
 _SCAN_DB = tuple(5.0 * i for i in range(21))
 _STEP_DB = 1.0
+_LONGEST_S = 1e12
 _STEEP = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 1.5, 2.2, 3.0)
 """Distances from an end at which a curve is drawn: dB, or relative sizes of blocks."""
 
@@ -63,6 +63,7 @@ class Curve:
         max_loss_db: largest loss at which a block of the working point's duration gives a key; None if none does.
         max_loss_asymptotic_db: the same with unlimited data.
         least_block: the smallest block that gives a key, if that lies within the range of blocks asked for.
+        enough_s: if the working point gives no key for want of data: how long a block would give one.
         marks: published points.
         notes: what a reader must know.
     """
@@ -77,17 +78,13 @@ class Curve:
     max_loss_db: float | None
     max_loss_asymptotic_db: float | None
     least_block: float | None
+    enough_s: float | None
     marks: tuple[Mark, ...]
     notes: tuple[str, ...]
 
     def all_samples(self) -> list[Sample]:
         """Every point evaluated, rising."""
         return sorted({s.x: s for s in (*self.near_end, *self.samples)}.values(), key=lambda s: s.x)
-
-    @property
-    def at_working_point(self) -> Scenario:
-        """The scenario over the loss of its working point."""
-        return with_loss(self.plan, self.working.point.loss_db)
 
     def x_of_loss(self, loss_db: float) -> float:
         """Where a loss stands on the axis (losses and distances)."""
@@ -152,6 +149,7 @@ def _curve(name: str, plan: Scenario, asked: Asked, for_drawing: bool, progress:
         max_loss_db=ends[0],
         max_loss_asymptotic_db=ends[1],
         least_block=least,
+        enough_s=_enough_s(own),
         marks=tuple(_marks(own, asked.variable)),
         notes=said,
     )
@@ -191,11 +189,10 @@ def _largest_loss(losses: Iterable[float], keyed: Callable[[float], bool]) -> fl
     if not good:
         return None
     low, step = max(good), _STEP_DB
-    while keyed(low + step):
-        low, step = low + step, 2 * step
+    while keyed(high := min(low + step, MAX_LOSS_DB)):
+        low, step = high, 2 * step
         if low >= MAX_LOSS_DB:
             return MAX_LOSS_DB
-    high = low + step
     while high - low > LOSS_PRECISION_DB:
         middle = (low + high) / 2
         low, high = (middle, high) if keyed(middle) else (low, middle)
@@ -212,6 +209,22 @@ def _least_block(samples: list[Sample], place: Callable[[float], Point]) -> floa
                 low, high = (low, middle) if place(middle).secret_bps > 0 else (middle, high)
             return high
     return None
+
+
+def _enough_s(own: Link) -> float | None:
+    """A block with a key at the working point, at most 10 % longer than needed; None if no longer one is needed."""
+    own_point = own.at(own.loss_db)
+    if own_point.secret_bits > 0 or own_point.asymptotic_bps <= 0:
+        return None
+    low, high = own.block_s, 2 * own.block_s
+    while own.at(own.loss_db, high).secret_bits == 0:
+        low, high = high, 2 * high
+        if high > _LONGEST_S:
+            return None
+    while high > 1.1 * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if own.at(own.loss_db, middle).secret_bits > 0 else (middle, high)
+    return high
 
 
 def _refine(own: Link, place: Callable[[float], Point], variable: Variable, ends: Iterable[float | None]) -> None:
