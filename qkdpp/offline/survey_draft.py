@@ -251,10 +251,17 @@ def _pair_timing(found: Survey) -> Iterator[str]:
 
 def _defaults(name: str, section: msgspec.Struct) -> Iterator[str]:
     yield f"[{name}]"
+    yield from _keys("", section)
+
+
+def _keys(prefix: str, section: msgspec.Struct) -> Iterator[str]:
+    """Every key with its default as a comment, those of sections within by dotted names."""
     for field in section.__struct_fields__:
         value = getattr(section, field)
-        if value is not None:
-            yield f"# {field} = {json.dumps(value)}"
+        if isinstance(value, msgspec.Struct):
+            yield from _keys(f"{prefix}{field}.", value)
+        elif value is not None:
+            yield f"# {prefix}{field} = {json.dumps(value)}"
 
 
 def _relative(path: str, folder: Path) -> str:

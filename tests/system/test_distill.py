@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -67,6 +68,46 @@ REQUIRED = [
     "stages",
     "versions",
 ]
+
+
+def test_the_conditions_of_the_block_are_reported(example):
+    report, _ = example
+    drift = report["drift"]
+    assert (drift["rule"], drift["drifted"]) == ("merge", [])
+    assert len(drift["segments"]["detections"]) == 10
+    assert sum(drift["segments"]["detections"]) == report["sifted_bits"]
+    assert sum(drift["segments"]["wrong"]) == report["matrix"][2][3] + report["matrix"][3][2]
+    assert drift["chi_square"]["qber"]["p"] > 1e-6
+    assert drift["unlimited_bits_separate"] == pytest.approx(drift["unlimited_bits_merged"], rel=0.1)
+    assert report["mismatch"] is None
+    assert report["accumulated"]["hops"] == 1
+    assert report["accumulated"]["eps_year"] == report["eps_accumulated_year"]
+    assert set(report["secret_bits_by_profile"]) == {"V", "L", "T"}
+    assert report["rule_note"] is None
+
+
+def test_declared_detectors_hops_and_split_show_in_the_report(tmp_path, example):
+    plain, _ = example
+    text = (EXAMPLE / "run.toml").read_text()
+    added = "[detectors]\nbob = [0.5, 0.5, 0.5, 0.5]\ntolerance = 0.01\n"
+    changed = (
+        text.replace("[security]", "[security]\nhops = 5") if "[security]" in text else text + "[security]\nhops = 5\n"
+    )
+    folder = tmp_path / "run"
+    shutil.copytree(EXAMPLE, folder)
+    (folder / "run.toml").write_text(changed + added)
+    done = qkdpp("distill", folder, "-o", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["claim"]["level"] == "composable"
+    assert report["mismatch"]["corrected"]
+    assert report["mismatch"]["untagged"]["Z"] == pytest.approx(0.99 / 1.01)
+    assert [p["corrected"] for p in report["claim"]["passed"] if p["name"] == "efficiency_mismatch"] == [
+        pytest.approx(0.99 / 1.01)
+    ]
+    assert any("untagged" in note for note in report["key_length"]["notes"])
+    assert report["key_length"]["single_photon_bits"] < plain["key_length"]["single_photon_bits"]
+    assert report["accumulated"]["eps_year"] == pytest.approx(5 * report["eps_accumulated_year"])
 
 
 def test_the_report_has_every_field_and_the_balance_closes(example):
