@@ -26,7 +26,7 @@ from qkdpp.estimation.bb84 import unlimited_bits_bb84
 from qkdpp.rate.expected import Expected, channel_loss_db, expected
 from qkdpp.scenarios.scenario import Scenario
 
-UNLIMITED_DETECTIONS = 1e15
+UNLIMITED_DETECTIONS = 1e17
 """Counts are scaled up to this for the limit of unlimited data: rounding to whole numbers no longer shows."""
 VERIFICATION_BITS = 129
 """One tag and its outcome."""

@@ -124,6 +124,8 @@ def _check_bb84(scenario: Scenario) -> None:
         raise ConfigError("source.intensities and source.p_intensity need the same 2 to 8 entries")
     for value in source.intensities:
         _between("source.intensities", value, 0.0, 100.0)
+    if any(b >= a for a, b in zip(source.intensities, source.intensities[1:], strict=False)):
+        raise ConfigError("source.intensities must fall strictly, signal first")
     if min(source.p_intensity) <= 0 or not math.isclose(math.fsum(source.p_intensity), 1.0, abs_tol=1e-9):
         raise ConfigError("source.p_intensity must be positive and add up to 1")
     _between("source.p_z", source.p_z, 0.0, 1.0)
