@@ -33,7 +33,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 """Told apart with any colour vision (Okabe and Ito)."""
 _MARKERS = "s^Dv*Pph8X"
 _INK, _GRID = "#222222", "#dddddd"
-_SHARED = "#666666"
+_SHARED = "#444444"
 """Published points that belong to several scenarios, and what stands for all of them in the legend."""
 _MAX_QBER = 15.0
 """Upper end of the error panel in per cent; beyond it no key is left."""
@@ -182,7 +182,7 @@ def _published(axes: Axes, curves: Sequence[Curve], colours: dict[str, str]) -> 
     for i, (source, marks) in enumerate(points.items()):
         own = owners[source]
         colour = colours[next(iter(own))] if len(own) == 1 else _SHARED
-        style: Any = {"linestyle": "none", "marker": _MARKERS[i % len(_MARKERS)], "color": colour, "markersize": 6.0}
+        style: Any = {"linestyle": "none", "marker": _MARKERS[i % len(_MARKERS)], "color": colour, "markersize": 7.0}
         style |= {"markeredgecolor": "white", "markeredgewidth": 0.6}
         axes.plot([m.x for m in marks], [m.published.secret_bps for m in marks], zorder=6, **style)
         entries.append(Line2D([], [], label=_wrapped(source), **style))
