@@ -104,6 +104,12 @@ class Link:
         plan = with_loss(self.plan, loss_db)
         return asymptotic_bps(plan, expected(plan, self.block_s), self.security)
 
+    def secret_bits_by_rule(self) -> dict[str, int]:
+        """Key of the link's own block under either accounting rule of error correction."""
+        plan = with_loss(self.plan, self.loss_db)
+        securities = (replace(self.security, rule=rule) for rule in Rule)
+        return {str(s.rule): evaluate(plan, block_s=self.block_s, security=s).secret_bits for s in securities}
+
 
 def link(plan: Scenario, asked: Asked) -> Link:
     """The scenario with all overrides.
@@ -165,6 +171,11 @@ def notes(plan: Scenario, asked: Asked) -> tuple[str, ...]:
         found.append(f"pairs: {'the fibre' if uses_fibre else 'the loss'} is added to each of the two arms")
     if uses_fibre:
         found += _fibre_notes(plan, asked)
+    if plan.bob.receiver.kind == "passive":
+        found.append(
+            "passive receiver: a block with clicks in both bases is charged by both, "
+            "unless its run file cites a squashing map"
+        )
     return tuple(found)
 
 

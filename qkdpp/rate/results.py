@@ -77,6 +77,7 @@ class ScenarioRates(_Row, frozen=True, kw_only=True):
     assumptions: list[str]
     parameters: Parameters
     working_point: RatePoint
+    secret_bits_by_rule: dict[str, int]
     no_key: str | None
     eps_block: float
     eps_year: float
@@ -152,6 +153,7 @@ def _scenario(curve: Curve) -> ScenarioRates:
             hops=plan.rate.hops,
         ),
         working_point=_point(curve, point),
+        secret_bits_by_rule=curve.secret_bits_by_rule,
         no_key=no_key(curve),
         eps_block=security.eps_total,
         eps_year=point.eps_year,

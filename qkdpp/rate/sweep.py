@@ -60,6 +60,7 @@ class Curve:
         samples: the points asked for.
         near_end: further points, close to where the key ends, for drawing.
         working: the scenario's own working point.
+        secret_bits_by_rule: key of a block at the working point under either accounting rule.
         max_loss_db: largest loss at which a block of the working point's duration gives a key; None if none does.
         max_loss_asymptotic_db: the same with unlimited data.
         least_block: the smallest block that gives a key, if that lies within the range of blocks asked for.
@@ -75,6 +76,7 @@ class Curve:
     samples: tuple[Sample, ...]
     near_end: tuple[Sample, ...]
     working: Sample
+    secret_bits_by_rule: dict[str, int]
     max_loss_db: float | None
     max_loss_asymptotic_db: float | None
     least_block: float | None
@@ -146,6 +148,7 @@ def _curve(name: str, plan: Scenario, asked: Asked, for_drawing: bool, progress:
         samples=tuple(samples),
         near_end=tuple(_between_samples(own, asked.variable, samples)),
         working=Sample(x=_x(own, asked.variable, working), point=working),
+        secret_bits_by_rule=own.secret_bits_by_rule(),
         max_loss_db=ends[0],
         max_loss_asymptotic_db=ends[1],
         least_block=least,

@@ -101,6 +101,7 @@ def _summary(curve: Curve) -> list[tuple[str, str]]:
         (f"at {point.loss_db:g} dB", block),
         ("", f"{_rate(point.sifted_bits / point.block_s)} sifted bit/s, QBER {100 * point.qber:.2f} %"),
         ("", key),
+        ("", ", ".join(f"{number(bits)} charged by {rule}" for rule, bits in curve.secret_bits_by_rule.items())),
         ("failure", _failure(curve)),
         ("key up to", _ends(curve)),
     ]

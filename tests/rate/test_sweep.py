@@ -72,6 +72,8 @@ def test_finite_never_above_unlimited_and_both_never_above_public_errors(name: s
         assert two.point.secret_bps <= one.point.secret_bps
         assert two.point.asymptotic_bps <= one.point.asymptotic_bps
     assert both.working.point.secret_bps < public.working.point.secret_bps
+    by_rule = {"public_errors": public.working.point.secret_bits, "both": both.working.point.secret_bits}
+    assert public.secret_bits_by_rule == both.secret_bits_by_rule == by_rule
 
 
 def test_finite_approaches_unlimited_as_the_block_grows(by_block: Curve) -> None:
