@@ -131,9 +131,9 @@ def _terms(
     n, k, errors = pairs
     if form == "printed":
         bounds: tuple[Bound, ...] = (
-            Bound(name="phase errors", inequality="Serfling, as printed", eps=(security.eps_sec / 2) ** 2),
+            Bound(name="phase errors", inequality="Serfling, as printed", eps=(security.eps_sec / 4) ** 2),
         )
-        deviation = math.sqrt((n + k) / (n * k) * (k + 1) / k * math.log(2 / security.eps_sec)) if n and k else 1.0
+        deviation = math.sqrt((n + k) / (n * k) * (k + 1) / k * math.log(4 / security.eps_sec)) if n and k else 1.0
         phi = min(1.0, errors / k + deviation) if k else 1.0
         amplification = 2 * math.log2(1 / security.eps_sec)
     else:

@@ -294,18 +294,7 @@ def test_failures_of_all_statements_fit_the_budget(block, eps, profile, key_from
         assert found.terms["privacy amplification"] <= -6 * math.log2(1 / eps)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        "tight",
-        pytest.param(
-            "printed",
-            marks=pytest.mark.xfail(
-                reason="ln(2/eps_sec) leaves 3/2 eps_sec; Tomamichel et al. 2012, Eq. (2), has ln(4/eps_sec)"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("form", ["tight", "printed"])
 def test_failures_of_entangled_pairs_fit_the_budget(form):
     """Smoothing counts twice: 2 sqrt(tail) + eps_PA is at most eps_sec (Tomamichel et al. 2012, Eqs. (S2), (S9))."""
     found = key_length_bbm92(
