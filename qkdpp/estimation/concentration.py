@@ -115,17 +115,27 @@ def _softplus(t: float) -> float:
 
 
 def _kl_root(x: float, n: float, b: float, direction: int) -> float:
-    """Solves ``n D(x/n || p) = b`` on one side, in the logit of p; returns ``n p``."""
-    target = b + _SLACK * n
+    """Solves ``n D(x/n || p) = b`` on one side, in the logit of p; returns ``n p``.
 
-    def exceeds(t: float) -> bool:
-        return _kl_exponent(x, n, -_softplus(-t), -_softplus(t)) >= target
+    The exponent is convex in the logit, so Newton's steps come from outside and stay there; each is checked, and they
+    aim a little outside so that rounding does not make the check fail.
+    """
+    target, spare = b + _SLACK * n, 0.1 * _SLACK * (n + b)
 
-    start = math.log(x / (n - x))
-    step = 1.0
-    while not exceeds(start + direction * step):
+    def excess(t: float) -> float:
+        return _kl_exponent(x, n, -_softplus(-t), -_softplus(t)) - target
+
+    start, step = math.log(x / (n - x)), math.sqrt(2 * target * n / (x * (n - x)))
+    while (over := excess(t := start + direction * step)) < 0:
         step *= 2
-    t = _bisect(exceeds, true_at=start + direction * step, false_at=start)
+    for _ in range(_STEPS):
+        nearer = t - (over - spare) / (n * math.exp(-_softplus(-t)) - x)
+        over = excess(nearer)
+        if over < 0:
+            break
+        t = nearer
+        if over <= 2 * spare:
+            break
     return n * math.exp(-_softplus(-t))
 
 
