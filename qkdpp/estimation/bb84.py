@@ -297,6 +297,7 @@ def key_length_bb84(
     security: Security,
     receivers: tuple[Efficiencies, ...] = (),
     predicted: Counts | None = None,
+    foresee: bool = True,
 ) -> KeyLength:
     """Length of the key of a block in which basis Z is keyed and basis X is disclosed.
 
@@ -310,6 +311,7 @@ def key_length_bb84(
         receivers: declared efficiencies of Bob's detectors, if the length shall be corrected for them.
         predicted: counts expected before the block, from a model or earlier blocks, errors included; only
             ``concentration="kato"`` looks at them, and any prediction is valid.
+        foresee: without a key, also find ``detections_needed``, which takes ten times as long as the length.
 
     Raises:
         ConfigError: intensities the closed forms cannot take, a split of statements that do not exist.
@@ -349,7 +351,7 @@ def key_length_bb84(
         eps_cor=security.eps_cor,
         formula=_formula(method),
         secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=None if value >= 1 else detections_needed(at_scale, counts.detections, unlimited),
+        detections_needed=detections_needed(at_scale, counts.detections, unlimited) if foresee and value < 1 else None,
         profile=security.profile,
         rule=security.rule,
         notes=_notes(method),

@@ -36,6 +36,7 @@ def key_length_bbm92(
     security: Security,
     form: Form = "tight",
     receivers: tuple[Efficiencies, ...] = (),
+    foresee: bool = True,
 ) -> KeyLength:
     """Length of the key from ``n_key`` key-basis bits, given ``test_errors`` among ``n_test`` disclosed pairs.
 
@@ -50,6 +51,7 @@ def key_length_bbm92(
         form: ``tight`` (profile V) or ``printed`` (profile L, fixed length).
         receivers: declared detector efficiencies of both parties (or one), if the length shall be corrected for them
             (form ``tight`` only).
+        foresee: without a key, also find ``detections_needed``.
 
     Raises:
         InputError: negative or inconsistent numbers.
@@ -85,7 +87,7 @@ def key_length_bbm92(
         eps_cor=security.eps_cor,
         formula=_formula(form),
         secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=None if value >= 1 else detections_needed(at_scale, n_key + n_test, unlimited),
+        detections_needed=detections_needed(at_scale, n_key + n_test, unlimited) if foresee and value < 1 else None,
         profile="V" if form == "tight" else "L",
         rule=security.rule,
         notes=_notes(form, share),

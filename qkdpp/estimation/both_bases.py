@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qkdpp.estimation.bb84 import key_length_bb84
-from qkdpp.estimation.bbm92 import key_length_bbm92
+from qkdpp.estimation.bbm92 import Form, key_length_bbm92
 from qkdpp.estimation.counts import Counts
 from qkdpp.estimation.mismatch import Efficiencies
 from qkdpp.estimation.security import KeyLength, Security
@@ -29,10 +29,12 @@ def key_lengths_bb84_both(
     dropped_bits: BitsByBasis,
     security: Security,
     receivers: tuple[Efficiencies, ...] = (),
+    foresee: bool = True,
 ) -> tuple[KeyLength, KeyLength]:
     """Lengths of the keys of basis Z and of basis X; errors of both bases must be known. Add ``secret_bits``.
 
     Names in the split call the keyed basis Z, as in a single length; efficiencies are those of Z0, Z1, X0, X1.
+    ``foresee``: as in a single length.
     """
     half = replace(security, eps_sec=security.eps_sec / 2)
     lengths = [
@@ -43,6 +45,7 @@ def key_lengths_bb84_both(
             dropped_bits=dropped_bits[b],
             security=half,
             receivers=receivers if b == 0 else tuple(receiver.swapped() for receiver in receivers),
+            foresee=foresee,
         )
         for b in (0, 1)
     ]
@@ -58,7 +61,9 @@ def key_lengths_bbm92_both(
     verification_bits: BitsByBasis,
     dropped_bits: BitsByBasis,
     security: Security,
+    form: Form = "tight",
     receivers: tuple[Efficiencies, ...] = (),
+    foresee: bool = True,
 ) -> tuple[KeyLength, KeyLength]:
     """The same for entangled pairs: ``n`` pairs and ``errors`` by basis, the errors as correction counted them."""
     half = replace(security, eps_sec=security.eps_sec / 2)
@@ -71,7 +76,9 @@ def key_lengths_bbm92_both(
             verification_bits=verification_bits[b],
             dropped_bits=dropped_bits[b],
             security=half,
+            form=form,
             receivers=receivers if b == 0 else tuple(receiver.swapped() for receiver in receivers),
+            foresee=foresee,
         )
         for b in (0, 1)
     )

@@ -19,9 +19,8 @@ from qkdpp.core import channel
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation import Security
 from qkdpp.rate.expected import channel_loss_db, with_loss
-from qkdpp.rate.objective import rate_bps
 from qkdpp.rate.parameters import Space, Values, at_limit, probabilities, rounded, values_of, with_values
-from qkdpp.rate.point import block_seconds, security_of
+from qkdpp.rate.point import block_seconds, rate_bps, security_of
 from qkdpp.scenarios.expected import moments
 from qkdpp.scenarios.scenario import Scenario
 

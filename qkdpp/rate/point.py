@@ -1,7 +1,8 @@
 """The key rate of a scenario at one loss and one size of block: for finite and for unlimited data.
 
 The lengths are those of ``qkdpp.estimation``, on expected counts. The leak of error correction is ``f_ec n h(E)`` for
-the parities of one party; rule ``both`` charges those of both, so twice that.
+the parities of one party; rule ``both`` charges those of both, so twice that. :func:`rate_bps` is the same rate for a
+search: below zero where there is no key.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation import (
     KeyLength,
@@ -23,14 +25,17 @@ from qkdpp.estimation import (
     key_lengths_bbm92_both,
 )
 from qkdpp.estimation.bb84 import unlimited_bits_bb84
+from qkdpp.estimation.bbm92 import Form
 from qkdpp.rate.expected import Expected, channel_loss_db, expected
 from qkdpp.scenarios.scenario import Scenario
 
 UNLIMITED_DETECTIONS = 1e17
-"""Counts are scaled up to this for the limit of unlimited data: rounding to whole numbers no longer shows."""
+"""Stands for unlimited data: even wrong detections of a weak decoy in a rare test basis are then many."""
 VERIFICATION_BITS = 129
 """One tag and its outcome."""
 SECONDS_PER_YEAR = 365.25 * 86400
+_NOTHING = -1e30
+"""Rate of a search where nothing is detected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +71,6 @@ class Point:
     lengths: tuple[KeyLength, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Keyed:
-    """Bits that correction gets, by basis (X: 0 unless both are keyed), and their errors."""
-
-    bits: tuple[float, float]
-    errors: tuple[float, float]
-
-
 def security_of(plan: Scenario) -> Security:
     """The scenario's section ``security`` in the words of ``qkdpp.estimation``."""
     section = plan.security
@@ -101,17 +98,18 @@ def evaluate(plan: Scenario, *, block_s: float | None = None, security: Security
     """
     block = expected(plan, block_seconds(plan) if block_s is None else block_s)
     chosen = security_of(plan) if security is None else security
-    lengths, leak = _lengths(plan, block, chosen)
+    leaks = _leaks(plan, block, chosen)
+    lengths = _lengths(plan, block, leaks, chosen)
     secret = sum(length.secret_bits for length in lengths)
-    keyed = _keyed(plan, block)
-    bits = sum(keyed.bits)
+    keyed = _keyed(plan, block, chosen)
+    bits = sum(n for n, _ in keyed)
     return Point(
         loss_db=channel_loss_db(plan),
         block_s=block.seconds,
         pulses=block.pulses,
         sifted_bits=bits,
-        qber=sum(keyed.errors) / bits if bits else 0.5,
-        leak_bits=leak,
+        qber=sum(m for _, m in keyed) / bits if bits else 0.5,
+        leak_bits=sum(leaks),
         secret_bits=secret,
         secret_bps=secret / block.seconds,
         asymptotic_bps=asymptotic_bps(plan, block, chosen),
@@ -121,18 +119,36 @@ def evaluate(plan: Scenario, *, block_s: float | None = None, security: Security
     )
 
 
+def rate_bps(plan: Scenario, block_s: float, security: Security, *, unlimited: bool = False) -> float:
+    """Secret bits per second of blocks of ``block_s``, or with unlimited data, before rounding and clipping.
+
+    Negative where there is no key, so that a search finds its way out.
+
+    Raises:
+        ConfigError: intensities that the length formulas cannot take.
+    """
+    block = expected(plan, block_s)
+    if not block.n.any():
+        return _NOTHING
+    if unlimited:
+        keys = _unlimited_bps(plan, block, security)
+    else:
+        lengths = _lengths(plan, block, _leaks(plan, block, security), security)
+        keys = [length.value / block.seconds for length in lengths]
+    return sum(key for key in keys if key > 0) or max(keys)
+
+
 def asymptotic_bps(plan: Scenario, block: Expected, security: Security) -> float:
     """Secret bits per second in the limit of unlimited data."""
-    total = float(block.n.sum())
-    if total <= 0:
-        return 0.0
-    large = block.scaled(UNLIMITED_DETECTIONS / total)
-    bases = (0, 1) if plan.rate.both_bases else (0,)
+    return sum(max(key, 0.0) for key in _unlimited_bps(plan, block, security)) if block.n.any() else 0.0
+
+
+def _unlimited_bps(plan: Scenario, block: Expected, security: Security) -> list[float]:
+    """Rate with unlimited data of each keyed basis; negative where there is no key."""
+    large = block.scaled(UNLIMITED_DETECTIONS / float(block.n.sum()))
     unlimited = _unlimited_bb84 if plan.protocol == "bb84" else _unlimited_bbm92
-    gained = (unlimited(plan, large, basis, security) for basis in bases)
-    return (
-        sum(max(0.0, g - leak) for g, leak in zip(gained, _leaks(plan, large, security), strict=False)) / large.seconds
-    )
+    leaks = _leaks(plan, large, security)
+    return [(unlimited(plan, large, basis, security) - leak) / large.seconds for basis, leak in enumerate(leaks)]
 
 
 def _unlimited_bb84(plan: Scenario, block: Expected, basis: int, security: Security) -> float:
@@ -147,60 +163,67 @@ def _unlimited_bbm92(plan: Scenario, block: Expected, basis: int, security: Secu
     return float(block.n[basis, 0]) * (1 - binary_entropy(min(rate, 0.5)))
 
 
-def _keyed(plan: Scenario, block: Expected) -> _Keyed:
-    first = 1 if plan.security.key_from == "signal" else block.n.shape[1]
-    share = 1 - plan.security.disclose_signal
-    n, m = (share * table[:, :first].sum(axis=1) for table in (block.n, block.m))
-    x = 1.0 if plan.rate.both_bases else 0.0
-    return _Keyed(bits=(float(n[0]), x * float(n[1])), errors=(float(m[0]), x * float(m[1])))
+def _keyed(plan: Scenario, block: Expected, security: Security) -> list[tuple[float, float]]:
+    """Bits that correction gets and their errors, of each keyed basis."""
+    first = 1 if security.key_from == "signal" else None
+    share = 1 - security.disclosed_signal
+    return [
+        (share * float(block.n[basis, :first].sum()), share * float(block.m[basis, :first].sum()))
+        for basis in ((0, 1) if plan.rate.both_bases else (0,))
+    ]
 
 
-def _leak(bits: float, errors: float, plan: Scenario, security: Security) -> int:
-    if bits <= 0:
-        return 0
-    parties = 2 if security.rule is Rule.BOTH else 1
-    return math.ceil(parties * plan.rate.f_ec * bits * binary_entropy(min(errors / bits, 0.5)))
+def _leaks(plan: Scenario, block: Expected, security: Security) -> list[int]:
+    """Charge for error correction, of each keyed basis."""
+    f_ec = plan.rate.f_ec * (2 if security.rule is Rule.BOTH else 1)
+    keyed = _keyed(plan, block, security)
+    return [math.ceil(f_ec * bits * binary_entropy(min(errors / bits, 0.5))) if bits else 0 for bits, errors in keyed]
 
 
-def _leaks(plan: Scenario, block: Expected, security: Security) -> tuple[int, int]:
-    keyed = _keyed(plan, block)
-    z, x = (_leak(b, e, plan, security) for b, e in zip(keyed.bits, keyed.errors, strict=True))
-    return z, x
-
-
-def _lengths(plan: Scenario, block: Expected, security: Security) -> tuple[tuple[KeyLength, ...], int]:
-    leaks = _leaks(plan, block, security)
+def _lengths(plan: Scenario, block: Expected, leaks: list[int], security: Security) -> tuple[KeyLength, ...]:
+    """Lengths of the keys, one for each keyed basis."""
     make = _bb84 if plan.protocol == "bb84" else _bbm92
-    return make(plan, block, leaks, security), sum(leaks)
+    return make(plan, block, leaks, security)
 
 
-def _bb84(plan: Scenario, block: Expected, leaks: tuple[int, int], security: Security) -> tuple[KeyLength, ...]:
+def _bb84(plan: Scenario, block: Expected, leaks: list[int], security: Security) -> tuple[KeyLength, ...]:
     assert plan.source is not None
     counts = block.counts(plan.source.intensities, plan.source.p_intensity)
     if plan.rate.both_bases:
         return key_lengths_bb84_both(
             counts,
-            leak_bits=leaks,
+            leak_bits=(leaks[0], leaks[1]),
             verification_bits=(VERIFICATION_BITS, VERIFICATION_BITS),
             dropped_bits=(0, 0),
             security=security,
+            foresee=False,
         )
     length = key_length_bb84(
-        counts, leak_bits=leaks[0], verification_bits=VERIFICATION_BITS, dropped_bits=0, security=security
+        counts,
+        leak_bits=leaks[0],
+        verification_bits=VERIFICATION_BITS,
+        dropped_bits=0,
+        security=security,
+        foresee=False,
     )
     return (length,)
 
 
-def _bbm92(plan: Scenario, block: Expected, leaks: tuple[int, int], security: Security) -> tuple[KeyLength, ...]:
+def _bbm92(plan: Scenario, block: Expected, leaks: list[int], security: Security) -> tuple[KeyLength, ...]:
+    if security.profile == "T":
+        raise ConfigError('profile "T" is a formula of bb84; bbm92 has "V" and "L"')
+    form: Form = "printed" if security.profile == "L" else "tight"
     n, m = (np.rint(table[:, 0]).astype(int).tolist() for table in (block.n, block.m))
     if plan.rate.both_bases:
         return key_lengths_bbm92_both(
             (n[0], n[1]),
             (m[0], m[1]),
-            leak_bits=leaks,
+            leak_bits=(leaks[0], leaks[1]),
             verification_bits=(VERIFICATION_BITS, VERIFICATION_BITS),
             dropped_bits=(0, 0),
             security=security,
+            form=form,
+            foresee=False,
         )
     length = key_length_bbm92(
         n[0],
@@ -210,5 +233,7 @@ def _bbm92(plan: Scenario, block: Expected, leaks: tuple[int, int], security: Se
         verification_bits=VERIFICATION_BITS,
         dropped_bits=0,
         security=security,
+        form=form,
+        foresee=False,
     )
     return (length,)

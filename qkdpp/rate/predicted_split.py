@@ -9,9 +9,9 @@ import numpy as np
 
 from qkdpp.estimation import Split, optimised_split, optimised_split_bbm92
 from qkdpp.rate.expected import expected
-from qkdpp.rate.objective import rate_bps
 from qkdpp.rate.optimise import Task
 from qkdpp.rate.parameters import Values, with_values
+from qkdpp.rate.point import rate_bps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,9 @@ from qkdpp.core.errors import ConfigError
 from qkdpp.estimation import binary_entropy
 from qkdpp.rate.blocks import block_sizes
 from qkdpp.rate.expected import with_loss
-from qkdpp.rate.objective import rate_bps
 from qkdpp.rate.optimise import Optimum, Task, compromise, optimise, over_losses, steady, task
 from qkdpp.rate.parameters import Space, fixed_names, probabilities, rounded, values_of, with_values
-from qkdpp.rate.point import block_seconds, evaluate, security_of
+from qkdpp.rate.point import block_seconds, evaluate, rate_bps, security_of
 from qkdpp.rate.predicted_split import predicted_split
 from qkdpp.rate.sensitivity import moved, sensitivity
 from qkdpp.scenarios import scenario_file
