@@ -288,7 +288,7 @@ def _bbm92(run: RunFile, inputs: Inputs, outcome: Outcome) -> Fields:
         fields["plots"]["pairs"] = _pair_plots(matched.coincidences, run.parameters.timing.gate_ps)
     bob, alice = (log.facts.get("sifted") for log in (outcome.bob_log, outcome.alice_log))
     if isinstance(bob, SiftedPairs) and isinstance(alice, SiftedPairs):
-        fields |= _bbm92_sifted(run, outcome, (alice, bob), matched, whole=inputs.whole)
+        fields |= _bbm92_sifted(run, outcome, (alice, bob), (theirs, matched), whole=inputs.whole)
         fields["plots"]["series"] = _pair_series(bob, alice, matched)
     return fields
 
@@ -319,24 +319,30 @@ def _pair_series(bob: SiftedPairs, alice: SiftedPairs, matched: Matched) -> Fiel
 
 
 def _bbm92_sifted(
-    run: RunFile, outcome: Outcome, sides: tuple[SiftedPairs, SiftedPairs], matched: Matched, *, whole: bool
+    run: RunFile,
+    outcome: Outcome,
+    sides: tuple[SiftedPairs, SiftedPairs],
+    receivers: tuple[Matched, Matched],
+    *,
+    whole: bool,
 ) -> Fields:
     alice, bob = sides
+    n_matched = len(receivers[0])
     matrix = bob.disclosed + _key_cells(alice.key, bob.key)
     n, m = _rates(matrix)
     evidence = Evidence(
         matrix=matrix,
         bases=matrix.reshape(2, 2, 2, 2).sum(axis=(1, 3)),
-        detections=len(matched),
-        double_clicks=matched.counters.double_same_basis,
-        cross_basis_clicks=matched.counters.double_cross_basis,
+        detections=n_matched,
+        double_clicks=max(receiver.counters.double_same_basis for receiver in receivers),
+        cross_basis_clicks=sum(receiver.counters.double_cross_basis for receiver in receivers),
     )
     return {
         "sifted_bits": int(n.sum()),
         "key_basis_bits": len(bob.key),
         "qber": {**_qber(n, m), "by_intensity": []},
         "matrix": matrix,
-        "announcement_bits_per_detection": _announcement(outcome) / max(len(matched), 1),
+        "announcement_bits_per_detection": _announcement(outcome) / max(n_matched, 1),
         "claim": _claim(run, outcome, evidence, whole=whole),
     }
 

@@ -73,6 +73,10 @@ def test_an_entangled_pair_laboratory_makes_key(tmp_path):
     assert code == 0, report["abort"]
     assert report["secret_bits"] > 0
     assert report["ledger_recount"]["agrees"]
+    judged = {p["name"]: p["value"] for p in report["claim"]["passed"] + report["claim"]["failed"]}
+    clicks = [report["counters"][party]["double_cross_basis"] for party in ("alice", "bob")]
+    assert min(clicks) > 0
+    assert judged["cross_basis_clicks"] == sum(clicks)  # a receiver answers for its own clicks, and there are two
 
 
 @pytest.mark.slow
@@ -87,5 +91,7 @@ def test_the_satellite_pass_at_full_size(tmp_path):
     assert 0.25 < report["secret_bits"] / signal["n_z"] < 0.55
     assert report["key_length"]["profile"] == "V"
     assert report["rule"] == "both"  # clicks in both bases of the passive receiver, and no squashing map cited
-    assert report["secret_bits"] == report["secret_bits_by_rule"]["both"] < report["secret_bits_by_rule"]["public_errors"]
+    assert (
+        report["secret_bits"] == report["secret_bits_by_rule"]["both"] < report["secret_bits_by_rule"]["public_errors"]
+    )
     assert report["key_length"]["bounds"]
