@@ -52,7 +52,7 @@ class Split:
         return 2 * math.log2(1 / (2 * (1 - 2 * self.smoothing) * eps_sec))
 
     def shares(self, statements: Iterable[str], eps_sec: float) -> dict[str, float]:
-        """Failure probability of every statement; ConfigError if a weight names none of them."""
+        """Failure probability of every statement; ConfigError if a weight names none of them or one is left nothing."""
         names = tuple(statements)
         unknown = sorted(self.weights.keys() - set(names))
         if unknown:
@@ -61,7 +61,10 @@ class Split:
             )
         weights = {name: self.weights.get(name, 1.0) for name in names}
         total = sum(weights.values())
-        return {name: self.kappa(eps_sec) ** 2 * weight / total for name, weight in weights.items()}
+        shares = {name: self.kappa(eps_sec) ** 2 * (weight / total) for name, weight in weights.items()}
+        if poor := [name for name, share in shares.items() if not share > 0]:
+            raise ConfigError(f"security.split leaves {poor[0]!r} no failure probability; use less extreme numbers")
+        return shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from qkdpp.estimation import (
     optimised_split,
     optimised_split_bbm92,
 )
+from qkdpp.estimation.bb84 import statements_bb84
 
 STATEMENTS = ("n_Z1 upper", "n_Z2 lower", "n_X3 upper", "m_X2 upper", "phase errors")
 
@@ -74,6 +75,12 @@ def test_a_weight_that_is_no_weight_is_refused(weight):
 def test_a_weight_for_a_statement_that_does_not_exist_is_refused(link):
     with pytest.raises(ConfigError, match="n_Y1 upper"):
         length(link(1e9), Security(split=Split(weights={"n_Y1 upper": 1.0})))
+
+
+@pytest.mark.parametrize("split", [{"smoothing": 1e-180}, {"weights": {"phase errors": 5e-324}}])
+def test_a_statement_without_any_failure_probability_is_refused_before_the_block(split):
+    with pytest.raises(ConfigError, match="no failure probability"):
+        statements_bb84((0.5, 0.1, 0.0), (0.6, 0.25, 0.15), Security(split=Split(**split)))
 
 
 @pytest.mark.parametrize("profile", ["L", "T"])
