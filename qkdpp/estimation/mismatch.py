@@ -47,11 +47,6 @@ class Efficiencies:
         z0, z1, x0, x1 = self.values
         return Efficiencies(values=(x0, x1, z0, z1), tolerance=self.tolerance)
 
-    @property
-    def correctable(self) -> bool:
-        """Whether the mismatch is small enough to be corrected for."""
-        return min(self.untagged(basis) for basis in (0, 1)) >= SMALLEST_RATIO
-
     def untagged(self, basis: int) -> float:
         """Least probability that a detection in ``basis`` is untagged: weakest of all four over strongest there."""
         weakest = min(self.values) * (1 - self.tolerance)

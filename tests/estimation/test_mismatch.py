@@ -21,6 +21,7 @@ from qkdpp.estimation import (
     mismatched_rate,
     untagged_average,
 )
+from qkdpp.estimation.claims import correction
 from qkdpp.estimation.concentration import binomial_lower
 
 EQUAL = Efficiencies(values=(0.5, 0.5, 0.5, 0.5), tolerance=0.0)
@@ -87,8 +88,9 @@ def test_the_tolerance_is_taken_against_us():
 
 
 def test_beyond_the_bound_nothing_is_corrected():
-    assert Efficiencies(values=(0.5, 0.3, 0.5, 0.5), tolerance=0.02).correctable
-    assert not Efficiencies(values=(0.5, 0.24, 0.5, 0.5), tolerance=0.0).correctable
+    mild, gross = Efficiencies(values=(0.5, 0.3, 0.5, 0.5)), Efficiencies(values=(0.5, 0.24, 0.5, 0.5), tolerance=0.0)
+    assert correction((mild,)) == (mild,)
+    assert correction((gross,)) == correction((mild, mild)) == ()  # of pairs, what both receivers leave together
 
 
 def test_both_detectors_of_a_pair_must_be_untagged():
