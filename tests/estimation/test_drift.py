@@ -55,12 +55,16 @@ def test_shares_of_the_intensities_that_move_are_seen():
 
 def test_a_rate_may_change_without_refusal():
     """A satellite comes and goes: the rate says nothing against adding counts, the figure is shown all the same."""
-    block = steady(np.random.default_rng(5))
-    weight = np.array([1, 2, 4, 8, 9, 9, 8, 4, 2, 1])
-    rising = Segments(
-        by_intensity=block.by_intensity * weight[:, None], tested=block.tested * weight, wrong=block.wrong * weight
+    rng = np.random.default_rng(5)
+    detections = 4_000 * np.array([1, 2, 4, 8, 9, 9, 8, 4, 2, 1])
+    tested = rng.binomial(detections, 0.1).astype(np.int64)
+    passing = Segments(
+        by_intensity=rng.multinomial(detections, [0.9, 0.09, 0.01]).astype(np.int64),
+        tested=tested,
+        wrong=rng.binomial(tested, 0.02).astype(np.int64),
     )
-    assert chi_squares(rising)["rate"].p < 1e-6
+    assert chi_squares(passing)["rate"].p < 1e-6
+    assert drifted(passing) == ()
 
 
 def test_empty_segments_and_tables_are_no_evidence():
