@@ -1,7 +1,7 @@
 """Public parameters of a link: what both parties must agree on before the first message.
 
-They are the sections ``source``, ``sync_string``, ``timing``, ``security`` and
-``correction`` of ``run.toml``. Each party sends the digest of its own in the
+They are the sections ``source``, ``sync_string``, ``timing``, ``detectors``,
+``security`` and ``correction`` of ``run.toml``. Each party sends the digest of its own in the
 first message of a block; unequal digests end the block.
 """
 
