@@ -1,6 +1,6 @@
 """The cffi description of the compiled kernels: what ``setup.py`` builds as ``qkdpp.kernels._ck``.
 
-``qk_api.h`` is read as it stands by cffi and by the compiler. With
+``qk_api.h`` and ``qk_cascade.h`` are read as they stand by cffi and by the compiler. With
 ``QKDPP_REQUIRE_C=1`` a compiler that fails ends the build; otherwise the
 package installs without the module and says so when it runs.
 """
@@ -12,23 +12,26 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-GCC_FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion"]
+GCC_FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wconversion"]
 WRAPPER = """
 #if defined(__GNUC__)
 /* The wrapper that cffi writes converts freely; the kernels do not. */
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
+#include "qk_cascade.h"
 #include "qk_internal.h"
 """
 
 ffibuilder = FFI()
-ffibuilder.cdef((HERE / "qk_api.h").read_text(encoding="utf-8"))
+for header in ("qk_api.h", "qk_cascade.h"):
+    ffibuilder.cdef((HERE / header).read_text(encoding="utf-8"))
 ffibuilder.set_source(
     "qkdpp.kernels._ck",
     WRAPPER,
     sources=sorted(f"csrc/{path.name}" for path in HERE.glob("*.c")),
     depends=sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
     include_dirs=["csrc"],
+    libraries=[] if sys.platform == "win32" else ["m"],
     extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else GCC_FLAGS,
     optional=os.environ.get("QKDPP_REQUIRE_C") != "1",
 )

@@ -24,10 +24,12 @@ from qkdpp.core.entropy import SEED_BYTES, Entropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.ledger import Disclosure, Ledger
 from qkdpp.core.stage import Message, Stage, receive, send
+from qkdpp.kernels.backend import backend
 from qkdpp.reconciliation.result import Reconciled, from_hint, packed
 
 if TYPE_CHECKING:
     from qkdpp.reconciliation.cascade_batch import Batch
+    from qkdpp.reconciliation.cascade_compiled import CompiledBatch
 
 BATCH_BITS: Final = 1 << 26
 """Bits of key whose frames advance together, at most."""
@@ -141,8 +143,13 @@ class Cascade:
         if len(start.seed) != SEED_BYTES or from_hint(start.qber_ppm / 1e6) != start.qber_ppm:
             raise RemoteProtocolError("CascadeStart: seed or error rate out of range")
 
-    def _batches(self, key: Bits, start: CascadeStart, *, corrects: bool) -> Iterator[tuple[int, Batch]]:
-        from qkdpp.reconciliation.cascade_batch import new_batch  # noqa: PLC0415 - compiles kernels
+    def _batches(
+        self, key: Bits, start: CascadeStart, *, corrects: bool
+    ) -> Iterator[tuple[int, Batch | CompiledBatch]]:
+        if backend() == "c":
+            from qkdpp.reconciliation.cascade_compiled import new_batch  # noqa: PLC0415 - loads NumPy code only here
+        else:
+            from qkdpp.reconciliation.cascade_batch import new_batch  # noqa: PLC0415 - compiles kernels
 
         step = self._batch_frames * self.frame_bits
         for number, first in enumerate(range(0, len(key), step)):
@@ -160,7 +167,7 @@ class Cascade:
                 ),
             )
 
-    def _collect(self, batch: Batch, number: int, pattern: Bits, suspects: list[int]) -> int:
+    def _collect(self, batch: Batch | CompiledBatch, number: int, pattern: Bits, suspects: list[int]) -> int:
         """Adds what a batch found; its rounds."""
         first = number * self._batch_frames
         batch.add_pattern(pattern.words, first * self.frame_bits, self.frame_bits)

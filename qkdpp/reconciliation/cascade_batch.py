@@ -8,17 +8,20 @@ module compiles kernels: stages import it when a conversation begins.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.bits import Bits, Words, n_words
-from qkdpp.core.entropy import expand
 from qkdpp.kernels import cascade_frames as kernel
 from qkdpp.kernels.cascade_frames import PASSES, ROWS, Entries, Frames
 from qkdpp.kernels.parity import permute, scatter
 from qkdpp.reconciliation import cascade_steering as steering
-from qkdpp.reconciliation.shuffle import shuffle
+from qkdpp.reconciliation.cascade_coins import toss
+
+
+_ADDRESS_BITS: Final = 10
 
 
 @dataclass(slots=True)
@@ -57,10 +60,9 @@ class Batch:
             if not wishes.any():
                 return None
             self.entries = _room(self.frames, wishes)
-            deep, hurry = self.cycle >= steering.DEEP_FROM, self.cycle >= steering.HURRY_FROM
-            kernel.plan(self.frames, wishes, hurry, deep, self.entries)
+            kernel.plan(self.frames, wishes, self._limits(), self.entries)
             self.cycle += 1
-            out = np.zeros(n_words(int(self.entries.first[-1])), dtype=np.uint64)
+            out = np.zeros(n_words(_ADDRESS_BITS * int(self.entries.first[-1])), dtype=np.uint64)
             asked = kernel.parities(self.frames, self.entries, out)
             if asked:
                 self.rounds += 1
@@ -99,14 +101,24 @@ class Batch:
         if self.cutting.any():
             self._cut_first_pass(wishes)
         opened = state[:, kernel.OPENED]
-        due = (odd == 0) | ((self.cycle >= steering.HURRY_FROM) & (opened == PASSES - 1))
+        due = (odd == 0) | ((self.cycle >= steering.LATE_FROM) & (opened == PASSES - 1))
         for f in np.flatnonzero(due & (opened < PASSES) & (wishes[:, 0] == kernel.SEARCH_ODD)):
             n = int(state[f, kernel.LENGTH])
             if opened[f] == PASSES - 1:
-                wishes[f] = kernel.OPEN, *steering.third_blocks(int(odd[f]), n)
+                wishes[f] = kernel.OPEN, *steering.third_blocks(n)
             else:
                 wishes[f] = kernel.OPEN, *steering.second_blocks(float(self.rate[f]), n)
         return wishes
+
+    def _limits(self) -> NDArray[np.int64]:
+        """Length of a short node in each list of each frame, int64[F, PASSES]."""
+        state = self.frames.state
+        odd = state[:, kernel.N_ODD : kernel.N_ODD + PASSES]
+        limits = np.full(odd.shape, 2, dtype=np.int64)
+        for f, p in np.argwhere((odd > 0) & ~self.cutting[:, None]):
+            n, opened = int(state[f, kernel.LENGTH]), int(state[f, kernel.OPENED])
+            limits[f, p] = steering.short_node(float(self.rate[f]), n, tuple(odd[f].tolist()), int(p), opened)
+        return limits
 
     def _cut_first_pass(self, wishes: NDArray[np.int64]) -> None:
         """First blocks by the hint, then halved until a block holds as many errors as wanted.
@@ -121,7 +133,12 @@ class Batch:
         longest = cutting[self.block[cutting] == self.block[cutting].max()]
         block = int(self.block[longest[0]])
         rate = steering.estimate(
-            int(odd[longest].sum()), int(self.blocks[longest].sum()), block, self.hint, steering.HINT_SIGMAS
+            int(odd[longest].sum()),
+            int(self.blocks[longest].sum()),
+            block,
+            self.hint,
+            sigmas=steering.HINT_SIGMAS,
+            trusted=steering.TRUSTED_BLOCKS,
         )
         self.hint = self.hint if rate is None else rate
         for f in longest:
@@ -134,7 +151,12 @@ class Batch:
         rate = None
         if not too_long:
             rate = steering.estimate(
-                int(self.frames.state[f, kernel.N_ODD]), blocks, block, self.hint, steering.FRAME_SIGMAS
+                int(self.frames.state[f, kernel.N_ODD]),
+                blocks,
+                block,
+                self.hint,
+                sigmas=steering.FRAME_SIGMAS,
+                trusted=steering.TRUSTED_FRAME,
             )
         self.rate[f] = steering.ERRORS_PER_BLOCK_1 / block if rate is None else rate
         wanted = 2 * blocks if rate is None else steering.blocks_wanted(rate, n)
@@ -156,24 +178,13 @@ def _odd_nodes(frames: Frames) -> NDArray[np.int64]:
 def _room(frames: Frames, wishes: NDArray[np.int64]) -> Entries:
     """Empty entries, enough for the next round."""
     blocks = -(-frames.state[:, kernel.LENGTH] // np.maximum(wishes[:, 2], 1))
-    most = np.where(wishes[:, 0] == kernel.OPEN, blocks, wishes[:, 1]) + 3 * _odd_nodes(frames) + steering.MASKS + 1
+    most = np.where(wishes[:, 0] == kernel.OPEN, blocks, wishes[:, 1]) + _odd_nodes(frames) + steering.MASKS + 3
     room = int(most.sum())
     return Entries(
-        first=np.zeros(len(wishes) + 1, dtype=np.int64),
-        code=np.empty(room, dtype=np.uint8),
-        lo=np.empty(room, dtype=np.int32),
-        mid=np.empty(room, dtype=np.int32),
+        np.zeros(len(wishes) + 1, dtype=np.int64),
+        np.empty(room, dtype=np.uint8),
+        *(np.empty(room, dtype=np.int32) for _ in range(5)),
     )
-
-
-def _orders(seed: bytes, label: str, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Shuffle of a frame's bits, then the lists and their inverses, [PASSES, n] each, for frames of n bits."""
-    order = np.zeros((PASSES, n), dtype=np.int32)
-    place = np.zeros((PASSES, n), dtype=np.int32)
-    for p in range(1, PASSES):
-        order[p] = shuffle(seed, f"{label} pass {p}", n)
-        place[p, order[p]] = np.arange(n, dtype=np.int32)
-    return shuffle(seed, f"{label} pass 0", n), order, place
 
 
 def _load(frames: Frames, key: Bits, start: int, frame_bits: int, shuffles: NDArray[np.int32]) -> None:
@@ -202,25 +213,20 @@ def new_batch(
     if rest:
         state[-1, kernel.LENGTH], state[-1, kernel.TABLE] = rest, len(sizes)
         sizes.append(rest)
-    shuffles = np.zeros((len(sizes), 64 * width), dtype=np.int32)
-    order = np.zeros((len(sizes), PASSES, 64 * width), dtype=np.int32)
-    place = np.zeros_like(order)
-    for t, n in enumerate(sizes):
-        shuffles[t, :n], order[t, :, :n], place[t, :, :n] = _orders(seed, f"cascade {number} {n}", n)
-    masks = b"".join(expand(seed, f"cascade {number} mask {q}", 8 * width) for q in range(steering.MASKS))
+    coins = toss(seed, number, frame_bits, sizes, 64 * width)
     frames = Frames(
         words=np.zeros(count * ROWS * width, dtype=np.uint64),
         state=state,
-        order=order.ravel(),
-        place=place.ravel(),
-        masks=np.frombuffer(masks, dtype="<u8").astype(np.uint64),
+        order=coins.order.ravel(),
+        place=coins.place.ravel(),
+        masks=coins.masks.ravel(),
         width=width,
     )
-    _load(frames, key, start, frame_bits, shuffles)
+    _load(frames, key, start, frame_bits, coins.shuffles)
     block = np.array([steering.first_block(hint, int(n)) for n in state[:, kernel.LENGTH]], dtype=np.int64)
     return Batch(
         frames=frames,
-        shuffles=shuffles,
+        shuffles=coins.shuffles,
         corrects=corrects,
         hint=hint,
         block=block,

@@ -10,8 +10,9 @@ import numpy as np
 
 from qkdpp.core.entropy import expand
 
-BLOCK_1, BLOCK_2, BLOCKS_3, MASKS = 1.2, 1.28, 8, 10
-DEEP, HURRY, LAST = 66, 82, 110
+BLOCK_1, BLOCK_2, BLOCKS_3, MASKS = 1.2, 2.5, 8, 10
+SHORT_1, SHORT_2, SHORT_ALL = 0.05, 0.16, 0.045
+LATE, LAST = 70, 100
 
 
 def order(seed, label, n):
@@ -23,11 +24,11 @@ def share(rate, length):
     return (1 - (1 - 2 * rate) ** length) / 2
 
 
-def estimate(odd, blocks, length, expected, sigmas):
+def estimate(odd, blocks, length, expected, sigmas, trusted):
     weight, found = blocks, odd / blocks
     if abs(odd - blocks * share(expected, length)) <= sigmas * math.sqrt(blocks) / 2:
-        weight = blocks + 2048
-        found = (odd + 2048 * share(expected, length)) / weight
+        weight = blocks + trusted
+        found = (odd + trusted * share(expected, length)) / weight
     if found >= 0.5 - 1 / math.sqrt(weight):
         return None
     return -math.log(1 - 2 * max(found, 0.5 / weight)) / 2 / length
@@ -44,7 +45,8 @@ class Frame:
         self.alice = [alice[i] for i in self.shuffle]
         self.left = {j for j, i in enumerate(self.shuffle) if errors[i]}
         self.found = set()
-        self.lists = [list(range(n))] + [order(seed, f"cascade {number} {n} pass {p}", n) for p in (1, 2)]
+        strided = sorted(range(n), key=lambda i: (i % 64, i))
+        self.lists = [list(range(n)), order(seed, f"cascade {number} {n} pass 1", n), strided]
         width = 8 * -(-frame_bits // 64)
         self.masks = []
         for q in range(MASKS):
@@ -60,6 +62,8 @@ class Frame:
 
     def positions(self, entry):
         code, lo, hi = entry
+        if code == "bit":
+            return hi
         if code < 3:
             return self.lists[code][lo:hi]
         return [i for i in range(lo, hi) if i in self.masks[code - 3]]
@@ -89,22 +93,30 @@ class Frame:
         if at not in self.cuts[p]:
             self.cuts[p] = sorted([*self.cuts[p], at])
 
-    def search_node(self, p, lo, hi, deep):
-        while hi - lo > 1:
+    def short(self, p, odd, every):
+        short = (SHORT_1 if len(self.cuts) == 1 else SHORT_2) / self.rate
+        if len(self.cuts) > 1:
+            short = max(short, SHORT_ALL * self.n / (odd * math.sqrt(odd)))
+        return min(max(int(short), 2), 64 if p == 2 and every > 16 else 1024)
+
+    def search_node(self, p, lo, hi, short):
+        """A half, as (p, lo, mid), or the bits of an address, as one set of positions each."""
+        while hi - lo > short:
             mid = lo + half(hi - lo)
             if self.unknown((p, lo, mid)) and self.unknown((p, mid, hi)):
-                entries = [(p, lo, mid)]
-                for a, b in ((lo, mid), (mid, hi)) if deep else ():
-                    if b - a > 1:
-                        m = a + half(b - a)
-                        if self.unknown((p, a, m)) and self.unknown((p, m, b)):
-                            entries.append((p, a, m))
-                return entries
+                return [(p, lo, mid)]
             self.cut(p, mid)
             lo, hi = (lo, mid) if self.unknown((p, lo, mid)) else (mid, hi)
-        return []
+        open_places = [i for i in range(hi - lo) if self.lists[p][lo + i] not in self.known]
+        entries, address = [], 0
+        for b in range((hi - lo - 1).bit_length()):
+            if len({i >> b & 1 for i in open_places}) == 2:
+                entries.append(("bit", b, [self.lists[p][lo + i] for i in range(hi - lo) if i >> b & 1]))
+            elif open_places and open_places[0] >> b & 1:
+                address |= 1 << b
+        return [*entries, ("address", (p, lo, hi, address), 0)]
 
-    def search_mask(self, deep):
+    def search_mask(self):
         if self.search is None:
             self.search = [self.odd_masks()[0], 0, self.n]
         q, lo, hi = self.search
@@ -117,7 +129,7 @@ class Frame:
             else:
                 self.search = [q, lo, hi]
                 entries = [(3 + q, lo, mid)]
-                for a, b in ((lo, mid), (mid, hi)) if deep else ():
+                for a, b in (lo, mid), (mid, hi):
                     if b - a > 1:
                         entries.append((3 + q, a, a + half(b - a)))
                 return entries
@@ -136,15 +148,15 @@ class Frame:
             lo = min(self.n, lo + blocks[-1])
             cuts.append(lo)
         self.cuts.append(cuts)
-        self.current = p
+        self.current = p if p < 2 else self.current
         entries = [(p, a, b) for a, b in pairwise(cuts)]
         if p:
-            entries = [e for e in entries[:-1] if self.unknown(e)]
+            entries = [e for e in entries[:-1] if self.unknown(e)] + [("last", entries[-1][:2], 0)]
         if p == 2:
             entries += [(3 + q, 0, self.n) for q in range(MASKS) if self.unknown((3 + q, 0, self.n))]
         return entries
 
-    def plan(self, wish, hurry, deep):
+    def plan(self, wish):
         kind, blocks = wish
         if kind == "halve":
             return [
@@ -152,19 +164,16 @@ class Frame:
                 for lo in range(0, blocks[0] * blocks[1], blocks[1])
                 if lo + blocks[1] // 2 < self.n
             ]
-        entries, searching, opened = [], False, len(self.cuts)
-        odd = [self.odd_nodes(p) for p in range(opened)]
-        if opened and not odd[self.current]:
-            self.current = next((p for p in range(opened) if odd[p]), opened - 1)
-        masks = self.odd_masks()
-        for p in range(opened):
-            if odd[p] and (hurry or p == self.current):
-                searching = True
-                for lo, hi in odd[p]:
-                    if len(entries) < self.n:
-                        entries += self.search_node(p, lo, hi, deep)
-        if (masks or self.search) and (hurry or not searching):
-            entries += self.search_mask(deep)
+        entries = []
+        odd = [self.odd_nodes(p) for p in range(len(self.cuts))]
+        odd += [[]] * (3 - len(odd))
+        if len(odd[1 - self.current]) > 8 * len(odd[self.current]):
+            self.current = 1 - self.current
+        for p in (self.current, 2):
+            for lo, hi in odd[p]:
+                entries += self.search_node(p, lo, hi, self.short(p, len(odd[p]), sum(map(len, odd))))
+        if not any(odd) and kind == "search":
+            entries += self.search_mask()
         if kind == "open":
             entries += self.open_pass(blocks)
         return entries
@@ -172,35 +181,62 @@ class Frame:
     # --- what the answers tell
 
     def absorb(self, entries, parities):
-        for (code, lo, mid), parity in zip(entries, parities, strict=True):
-            if code < 3:
-                self.cut(code, mid)
-            elif (
-                self.asked
-                and self.search
-                and (lo, mid) >= (self.search[1], 0)
-                and lo == self.search[1]
-                and mid < self.search[2]
-            ):
-                self.search[1 + parity] = mid
+        """First what is certain, then, entry by entry, the errors."""
+        answers, bits, addresses = iter(parities), 0, {}
+        for e, (code, lo, mid) in enumerate(entries):
+            if code == "bit":
+                bits |= next(answers) << lo
+            elif code == "address":
+                addresses[e], bits = bits | lo[3], 0
+                self.cut(lo[0], lo[1] + half(lo[2] - lo[1]) if lo[2] - lo[1] > 1 else lo[1])
+            elif code != "last":
+                parity = next(answers)
+                if code < 3:
+                    self.cut(code, mid)
+                elif self.asked and self.search and lo == self.search[1] and mid < self.search[2]:
+                    self.search[1 + parity] = mid
         self.asked = len(self.cuts) == 3
-        candidates = set()
-        for p, cuts in enumerate(self.cuts):
-            for lo, hi in pairwise(cuts):
-                if hi - lo == 1:
-                    candidates.add(self.lists[p][lo])
-        self.known |= candidates
-        found = candidates & self.left
+        for e, (code, lo, mid) in enumerate(entries):
+            if code == "address":
+                self.settle_address(*lo[:3], addresses[e])
+            elif code == "last":
+                self.settle_single(*lo)
+            elif code in {0, 1, 2}:
+                self.settle_single(code, lo)
+                self.settle_single(code, mid)
         if self.search and self.search[2] - self.search[1] == 1:
-            found.add(self.search[1]) if self.search[1] in self.left else None
             self.known.add(self.search[1])
+            self.flip(self.search[1])
             self.search = None
+
+    def settle_single(self, p, lo):
+        """A node of one place is known."""
+        if lo < self.n and lo in self.cuts[p] and lo + 1 in self.cuts[p]:
+            position = self.lists[p][lo]
+            self.known.add(position)
+            if position in self.left:
+                self.flip(position)
+
+    def settle_address(self, p, lo, hi, address):
+        """The error of a node, if it is the only one; a wrong one is one error more."""
+        if hi - lo > 1:
+            self.settle_single(p, lo)
+            self.settle_single(p, lo + half(hi - lo))
+        places = self.lists[p][lo:hi]
+        if address >= len(places) or places[address] in self.known:
+            return
+        first = max(c for c in self.cuts[p] if c <= lo + address)
+        end = min(c for c in self.cuts[p] if c > lo + address)
+        if self.parity((p, first, end)):
+            self.flip(places[address])
+
+    def flip(self, position):
+        self.left ^= {position}
+        self.found ^= {position}
         if self.search:
             q, lo, hi = self.search
-            if any(i in self.masks[q] and lo <= i < hi for i in found):
+            if position in self.masks[q] and lo <= position < hi:
                 self.search = None
-        self.left -= found
-        self.found |= found
 
 
 def first_block(rate, n):
@@ -221,11 +257,11 @@ def cut_first(frames, blocks, hint, cycle, wishes):
     longest = max(blocks[f][0] for f in cutting)
     pool = [f for f in cutting if blocks[f][0] == longest]
     odd = {f: len(frames[f].odd_nodes(0)) for f in cutting}
-    rate = estimate(sum(odd[f] for f in pool), sum(blocks[f][1] for f in pool), longest, hint, 2)
+    rate = estimate(sum(odd[f] for f in pool), sum(blocks[f][1] for f in pool), longest, hint, 2, 2048)
     hint = rate if rate is not None else hint
     for f in cutting:
         length, count = blocks[f]
-        own = None if f in pool and rate is None else estimate(odd[f], count, length, hint, 3)
+        own = None if f in pool and rate is None else estimate(odd[f], count, length, hint, 4, 16384)
         frames[f].rate = BLOCK_1 / length if own is None else own
         wanted = 2 * count if own is None else math.ceil(frames[f].n * own / BLOCK_1)
         if length > 1 and wanted >= 2 * count:
@@ -241,7 +277,7 @@ def cut_first(frames, blocks, hint, cycle, wishes):
 
 
 def second(rate, n):
-    mean = min(BLOCK_2 * (100 * rate) ** 0.25 / rate, max(1.0, n / 2))
+    mean = min(BLOCK_2 / rate, max(1.0, n / 2))
     block = 1 << int(math.log2(mean))
     return [2 * block] * int(2 * (1 - block / mean) * n / (2 * block)) + [block]
 
@@ -260,20 +296,18 @@ def play(alice, bob, seed, qber_ppm, frame_bits, number=0):
         hint = cut_first(frames, blocks, hint, cycle, wishes)
         for f, frame in enumerate(frames):
             opened, odd = len(frame.cuts), frame.odd_total()
-            if wishes[f][0] == "search" and opened < 3 and (odd == 0 or (cycle >= HURRY and opened == 2)):
-                third = [-(-frame.n // max(BLOCKS_3, odd))]
+            if wishes[f][0] == "search" and opened < 3 and (odd == 0 or (cycle >= LATE and opened == 2)):
+                third = [-(-frame.n // BLOCKS_3)]
                 wishes[f] = ("open", third if opened == 2 else second(frame.rate, frame.n))
         if all(kind == "idle" for kind, _ in wishes):
             break
-        plans = [
-            [] if wish[0] == "idle" else frame.plan(wish, cycle >= HURRY, cycle >= DEEP)
-            for frame, wish in zip(frames, wishes, strict=True)
-        ]
+        plans = [[] if wish[0] == "idle" else frame.plan(wish) for frame, wish in zip(frames, wishes, strict=True)]
         cycle += 1
         parities, flags = [], []
         for frame, plan in zip(frames, plans, strict=True):
-            answers = [frame.parity(entry) for entry in plan]
-            for entry, flag in zip(plan, answers, strict=True):
+            asked = [entry for entry in plan if entry[0] not in {"address", "last"}]
+            answers = [frame.parity(entry) for entry in asked]
+            for entry, flag in zip(asked, answers, strict=True):
                 parities.append(sum(frame.alice[i] for i in frame.positions(entry)) & 1)
                 flags.append(flag)
             frame.absorb(plan, answers)

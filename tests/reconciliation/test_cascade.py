@@ -15,7 +15,7 @@ from qkdpp.reconciliation import Cascade, by_name, efficiency
 from qkdpp.reconciliation.cascade import CascadeFlags, CascadeParities
 from qkdpp.reconciliation.cascade_steering import MAX_ROUNDS
 
-KEPT = 200
+KEPT = 250
 """Bits below which a leak above n is no surprise: masks and blocks cost a few dozen bits in any frame."""
 
 

@@ -56,12 +56,12 @@ def test_bursts():
     assert_same(errors, hint=0.014, frame_bits=2048, seed=3)
 
 
-@pytest.mark.parametrize(("deep", "hurry", "last"), [(0, 999, 110), (6, 8, 110), (999, 12, 110), (999, 999, 14)])
-def test_hurry_and_giving_up(monkeypatch, deep, hurry, last):
+@pytest.mark.parametrize(("late", "last"), [(8, 110), (14, 20), (999, 14)])
+def test_late_rounds_and_giving_up(monkeypatch, late, last):
     """The rules for late rounds, brought forward so that short frames meet them."""
-    for name, value in (("DEEP_FROM", deep), ("HURRY_FROM", hurry), ("MAX_ROUNDS", last)):
+    for name, value in (("LATE_FROM", late), ("MAX_ROUNDS", last)):
         monkeypatch.setattr(cascade_steering, name, value)
-    for name, value in (("DEEP", deep), ("HURRY", hurry), ("LAST", last)):
+    for name, value in (("LATE", late), ("LAST", last)):
         monkeypatch.setattr(cascade_twin, name, value)
     for seed in range(8):
         errors = bernoulli(6000, 0.03, seed)

@@ -1,0 +1,96 @@
+/* Cascade: sizes, the state at the beginning, rounds. */
+#include "cascade.h"
+
+/* Two variants: what AVX-512 adds does not pay here. */
+static const struct variant {
+    cascade_load_function *load;
+    cascade_ask_function *ask;
+    cascade_tell_function *tell;
+} variants[] = {
+    {cascade_load_portable, cascade_ask_portable, cascade_tell_portable},
+#if QK_X86
+    {cascade_load_x86_v3, cascade_ask_x86_v3, cascade_tell_x86_v3},
+#endif
+};
+
+static const struct variant *chosen(void) { return &variants[qk_active() != &qk_kernels_portable]; }
+
+size_t qk_cascade_row_words(const qk_cascade *b) { return b->n_frames * (cascade_stride(b) + cascade_last_stride(b)) + LINE_WORDS; }
+
+size_t qk_cascade_frame_bytes(const qk_cascade *b) { return b->n_frames * sizeof(struct frame); }
+
+size_t qk_cascade_entry_bytes(void) { return sizeof(struct entry); }
+
+/* Length of the blocks asked for first: a power of two that holds as many errors as wanted or up to twice as many. */
+static int32_t first_block(const qk_cascade *b, int32_t n)
+{
+    int32_t block = 1;
+    while (block * b->hint < b->errors_1 && block < n) {
+        block *= 2;
+    }
+    return block;
+}
+
+int qk_cascade_load(qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t *scratch)
+{
+    if (b->n_masks > 16 || b->width != (b->frame_bits + 63) / 64 || b->last_bits > b->frame_bits || !b->last_bits) {
+        return QK_BAD_SIZE;
+    }
+    for (size_t i = 0; i < b->n_frames; i++) {
+        const int is_short = i + 1 == b->n_frames && b->last_bits != b->frame_bits;
+        const int32_t n = (int32_t)(is_short ? b->last_bits : b->frame_bits);
+        const int32_t block = first_block(b, n);
+        struct frame *f = cascade_frame(b, i);
+        memset(f, 0, sizeof *f);
+        f->length = n;
+        f->table = is_short && b->n_frames > 1;
+        f->search = -1;
+        f->block = block;
+        f->blocks = (n + block - 1) / block;
+        f->cutting = 1;
+        f->wish = OPEN;
+        f->wish_block = block;
+        struct view v = cascade_view(b, i);
+        memset(v.sums[0], 0, PASSES * cascade_sum_words(b) * sizeof(uint64_t));
+    }
+    b->n_cutting = b->n_frames;
+    b->cycle = 0;
+    b->asking = 0;
+    chosen()->load(b, key, start, scratch);
+    return QK_OK;
+}
+
+int qk_cascade_ask(qk_cascade *b)
+{
+    if (!b->asking) {
+        b->n_out = b->n_entries = b->cursor = b->n_left = 0;
+        if (b->cycle >= b->max_rounds) {
+            return QK_OK;
+        }
+        if (b->cycle > 0 && b->n_cutting > 0) {
+            cascade_cut_first(b);
+        }
+        b->asking = 1;
+    }
+    const int status = chosen()->ask(b);
+    if (status == QK_OK) {
+        b->asking = 0;
+        b->cycle++;
+    }
+    return status;
+}
+
+int qk_cascade_tell(qk_cascade *b, const uint64_t *answers)
+{
+    chosen()->tell(b, answers);
+    return QK_OK;
+}
+
+int qk_cascade_suspects(const qk_cascade *b, uint8_t *out)
+{
+    for (size_t i = 0; i < b->n_frames; i++) {
+        const struct frame *f = cascade_frame(b, i);
+        out[i] = !(f->asked && !f->n_odd[0] && !f->n_odd[1] && !f->n_odd[2] && !f->mask_odd && f->search < 0);
+    }
+    return QK_OK;
+}

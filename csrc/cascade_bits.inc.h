@@ -1,0 +1,145 @@
+/* Bits of rows of cells, and parities of ranges. */
+
+#if defined(__GNUC__) || defined(__clang__)
+QK_INLINE int lowest(uint64_t x) { return __builtin_ctzll(x); }
+QK_INLINE int highest(uint64_t x) { return 63 - __builtin_clzll(x); }
+QK_INLINE unsigned parity_of(uint64_t x) { return (unsigned)__builtin_parityll(x); }
+QK_INLINE int ones(uint64_t x) { return __builtin_popcountll(x); }
+#else
+QK_INLINE int ones(uint64_t x)
+{
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (int)(x * UINT64_C(0x0101010101010101) >> 56);
+}
+QK_INLINE int lowest(uint64_t x) { return ones(~x & (x - 1)); }
+QK_INLINE int highest(uint64_t x)
+{
+    for (int s = 1; s < 64; s *= 2) {
+        x |= x >> s;
+    }
+    return ones(x) - 1;
+}
+QK_INLINE unsigned parity_of(uint64_t x) { return (unsigned)ones(x) & 1; }
+#endif
+
+#define ALL (~UINT64_C(0))
+
+QK_INLINE uint64_t *cell_of(uint64_t *cells, int32_t i) { return cells + (size_t)(i >> 6) * CELL; }
+QK_INLINE uint64_t bit_of(int32_t i) { return UINT64_C(1) << (i & 63); }
+
+/* The first node that begins after `lo`, or n. */
+QK_INLINE int32_t node_end(const struct view *v, int p, int32_t lo)
+{
+    const int32_t n = v->f->length;
+    const uint64_t *cell = cell_of(v->cells[p], lo);
+    uint64_t x = cell[CUT] & ALL << (lo & 63) & ~bit_of(lo);
+    int32_t at = lo & ~63;
+    while (!x) {
+        at += 64;
+        if (at >= n) {
+            return n;
+        }
+        cell += CELL;
+        x = cell[CUT];
+    }
+    return at + lowest(x);
+}
+
+/* Where the node begins that holds index i. */
+QK_INLINE int32_t node_begin(const struct view *v, int p, int32_t i)
+{
+    const uint64_t *cell = cell_of(v->cells[p], i);
+    uint64_t x = cell[CUT] & ALL >> (63 - (i & 63));
+    int32_t at = i & ~63;
+    while (!x) {
+        at -= 64;
+        cell -= CELL;
+        x = cell[CUT];
+    }
+    return at + highest(x);
+}
+
+/* Parity of this party's key from lo to hi > lo. */
+QK_INLINE unsigned range_parity(const uint64_t *cells, int32_t lo, int32_t hi)
+{
+    const uint64_t head = ALL << (lo & 63), tail = ALL >> (63 - ((hi - 1) & 63));
+    const uint64_t *cell = cells + (size_t)(lo >> 6) * CELL, *last = cells + (size_t)((hi - 1) >> 6) * CELL;
+    if (cell == last) {
+        return parity_of(cell[KEY] & head & tail);
+    }
+    uint64_t x = (cell[KEY] & head) ^ (last[KEY] & tail);
+    for (cell += CELL; cell < last; cell += CELL) {
+        x ^= cell[KEY];
+    }
+    return parity_of(x);
+}
+
+/* Whether a place from lo to hi > lo is not known. */
+QK_INLINE int any_unknown(const uint64_t *cells, int32_t lo, int32_t hi)
+{
+    const uint64_t tail = ALL >> (63 - ((hi - 1) & 63));
+    const uint64_t *cell = cells + (size_t)(lo >> 6) * CELL, *last = cells + (size_t)((hi - 1) >> 6) * CELL;
+    uint64_t x = ~cell[KNOWN] & ALL << (lo & 63);
+    while (cell < last) {
+        if (x) {
+            return 1;
+        }
+        cell += CELL;
+        x = ~cell[KNOWN];
+    }
+    return (x & tail) != 0;
+}
+
+/* Up to 64 bits of a row from index lo on; the next cell exists if it is needed. */
+QK_INLINE uint64_t window(const uint64_t *cells, int row, int32_t lo, int32_t length)
+{
+    const uint64_t *cell = cells + (size_t)(lo >> 6) * CELL + row;
+    const int shift = lo & 63;
+    uint64_t x = cell[0] >> shift;
+    if (shift + length > 64) {
+        x |= cell[CELL] << (64 - shift);
+    }
+    return x & ALL >> (64 - length);
+}
+
+/* The largest power of two below n > 1. */
+QK_INLINE int32_t half_of(int32_t n) { return (int32_t)1 << highest((uint64_t)(n - 1)); }
+
+/* Makes the node at lo odd (1) or even (0). */
+QK_INLINE void set_odd(struct view *v, int p, int32_t lo, unsigned odd)
+{
+    uint64_t *cell = cell_of(v->cells[p], lo);
+    const uint64_t before = cell[ODD], after = (before & ~bit_of(lo)) | (uint64_t)odd << (lo & 63);
+    if (before != after) {
+        uint64_t *sum = v->sums[p] + (lo >> 12);
+        cell[ODD] = after;
+        *sum = (*sum & ~bit_of(lo >> 6)) | (uint64_t)(after != 0) << (lo >> 6 & 63);
+        v->f->n_odd[p] += odd ? 1 : -1;
+    }
+}
+
+QK_INLINE unsigned is_odd(const struct view *v, int p, int32_t lo)
+{
+    return (unsigned)(cell_of(v->cells[p], lo)[ODD] >> (lo & 63)) & 1;
+}
+
+/* Bit j of word i becomes bit i of word j. Six times the same step, which turns the number of a word by one bit. */
+QK_INLINE void transpose(uint64_t x[LANES], uint64_t y[LANES])
+{
+    static const uint64_t low[6] = {
+        UINT64_C(0x00000000ffffffff), UINT64_C(0x0000ffff0000ffff), UINT64_C(0x00ff00ff00ff00ff),
+        UINT64_C(0x0f0f0f0f0f0f0f0f), UINT64_C(0x3333333333333333), UINT64_C(0x5555555555555555),
+    };
+    for (int step = 0; step < 6; step++) {
+        const int shift = 32 >> step;
+        const uint64_t m = low[step];
+        uint64_t *from = step & 1 ? y : x, *to = step & 1 ? x : y;
+        for (int i = 0; i < LANES / 2; i++) {
+            const uint64_t a = from[i], b = from[i + LANES / 2];
+            to[2 * i] = (a & m) | (b & m) << shift;
+            to[2 * i + 1] = (a >> shift & m) | (b & ~m);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+/* Cascade on 64-bit words: the definition of the tiers. */
+#include <math.h>
+#include "cascade.h"
+
+#define TIER(name) name##_portable
+#include "cascade_bits.inc.h"
+#include "cascade_ask.inc.h"
+#include "cascade_load.inc.h"
+#include "cascade_tell.inc.h"
