@@ -268,7 +268,15 @@ def correction(receivers: tuple[Efficiencies, ...]) -> tuple[Efficiencies, ...]:
 
 
 def _mismatch(declared: Declared) -> Iterator[Precondition]:
-    """Declared unequal detectors: corrected for, or too unequal for it."""
+    """Whether detectors are calibrated; if so, corrected for, or too unequal for it."""
+    needed = {"bob"} if declared.protocol == "bb84" else {"alice", "bob"}
+    yield Precondition(
+        name="detectors_calibrated",
+        kind="declared",
+        passed=needed <= declared.efficiencies.keys(),
+        explanation="detector efficiencies are declared ([detectors]): equal counts alone leave a mismatch of some "
+        "per cent that no length accounts for",
+    )
     if not declared.efficiencies:
         return
     receivers = tuple(declared.efficiencies.values())

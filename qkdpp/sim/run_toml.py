@@ -35,6 +35,7 @@ def run_toml(plan: scenario.Scenario, written: Written) -> str:
     else:
         parts.append(_party("alice", plan.alice, written.recordings["alice"], sync=False))
     parts.append(_party("bob", plan.bob, written.recordings["bob"], sync=plan.sync is not None))
+    parts.append(_detectors(plan))
     parts.append(_timing(plan, written.offset_s))
     security = plan.security
     parts.append(_lines("security", {name: getattr(security, name) for name in security.__struct_fields__}))
@@ -69,6 +70,15 @@ def _party(name: str, party: scenario.Party, recording: str, *, sync: bool) -> s
     if sync:
         channels[str(party.tagger.sync_channel)] = "sync"
     return _lines(name, values) + "\n\n" + _lines(f"{name}.channels", channels)
+
+
+def _detectors(plan: scenario.Scenario) -> str:
+    """Efficiencies by role, known exactly: this is a simulation. An active receiver has one pair for both bases."""
+    values: dict[str, object] = {}
+    for name, party in (("alice", plan.alice), ("bob", plan.bob)):
+        if party is not None:
+            values[name] = list(party.receiver.efficiency) * (4 // party.receiver.n_detectors)
+    return _lines("detectors", values | {"tolerance": 0.0})
 
 
 def _timing(plan: scenario.Scenario, offset_s: float) -> str:

@@ -11,7 +11,13 @@ from qkdpp.estimation import Claim, Declared, Efficiencies, Evidence, assess
 from qkdpp.estimation.claims import correction, squashing_doubts
 
 GOOD = Declared(
-    protocol="bb84", phase_randomised=True, intensities_declared=True, receiver="active", p_z_alice=0.9, p_z_bob=0.9
+    protocol="bb84",
+    phase_randomised=True,
+    intensities_declared=True,
+    receiver="active",
+    p_z_alice=0.9,
+    p_z_bob=0.9,
+    efficiencies={"bob": Efficiencies(values=(0.5, 0.5, 0.5, 0.5), tolerance=0.02)},
 )
 
 
@@ -45,6 +51,17 @@ def test_a_clean_link_is_composable_and_lists_what_it_rests_on():
 
 def test_an_empty_declaration_claims_nothing_it_was_not_told():
     assert {"phase_randomised", "intensities_declared"} <= failed(assess(Declared(protocol="bb84"), clean()))
+
+
+def test_detectors_nobody_calibrated_leave_an_estimate():
+    claim = assess(replace(GOOD, efficiencies={}), clean())
+    assert (claim.level, failed(claim)) == ("estimate", {"detectors_calibrated"})
+    one = {"bob": GOOD.efficiencies["bob"]}
+    pairs = replace(GOOD, protocol="bbm92", efficiencies=one)
+    assert "detectors_calibrated" in failed(assess(pairs, clean()))
+    assert "detectors_calibrated" not in failed(
+        assess(replace(pairs, efficiencies=one | {"alice": one["bob"]}), clean())
+    )
 
 
 def test_the_throw_away_pool_is_listed_and_does_not_fail():
