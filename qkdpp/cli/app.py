@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "optimise": "qkdpp.cli.optimise",
     "distill": "qkdpp.cli.distill",
     "reconcile": "qkdpp.cli.reconcile",
+    "bench": "qkdpp.cli.bench",
     "keys": "qkdpp.cli.keys",
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""

@@ -50,6 +50,7 @@ def command(
 
     Ends with 3 if a scenario gives no key at its own loss and block; table and figure are made all the same.
     """
+    from qkdpp.cli import new_file
     from qkdpp.cli.console import Progress
     from qkdpp.cli.scenarios import print_shipped
     from qkdpp.core.errors import InputError
@@ -68,13 +69,17 @@ def command(
         {"attenuation_db_per_km": attenuation, "f_ec": f_ec, "eps_sec": eps_sec, "profile": profile, "rule": rule},
     )
     if plot is not None:
-        _check_plot(plot, asked)
+        new_file.check_plot(plot)
+        if len(asked.values) == 1:
+            raise InputError("--plot needs a range, for instance --loss 0:40:1")
     with Progress(quiet=json_) as progress:
         drawn = plot is not None
         curves = [curve(n, p, asked, for_drawing=drawn, progress=progress.step) for n, p in plans.items()]
         if plot is not None:
+            from qkdpp.rate.figures import draw
+
             progress.step("drawing")
-            _write_plot(plot, curves)
+            new_file.write(plot, draw(curves, plot.suffix))
     _print(curves, plot, json_)
     if any(no_key(c) for c in curves):
         raise typer.Exit(EXIT_NO_KEY)
@@ -131,32 +136,6 @@ def _values(option: str, text: str) -> tuple[float, ...]:
     if option == "--block":
         return logarithmic(text, option, low=1.0, high=1e18)
     return logarithmic(text, option, low=1e-6, high=1e9)
-
-
-def _check_plot(plot: Path, asked: Asked) -> None:
-    """Refuses before the work what could not be written after it."""
-    from qkdpp.core.errors import InputError
-    from qkdpp.rate.figures import check_suffix
-
-    check_suffix(plot)
-    if len(asked.values) == 1:
-        raise InputError("--plot needs a range, for instance --loss 0:40:1")
-    if plot.exists():
-        raise InputError(f"{plot}: already there; name another with --plot, or move it away")
-    if not plot.parent.is_dir():
-        raise InputError(f"{plot}: there is no folder {plot.parent}; make it, or name another with --plot")
-
-
-def _write_plot(plot: Path, curves: Sequence[Curve]) -> None:
-    from qkdpp.core.errors import InputError
-    from qkdpp.rate.figures import draw
-
-    figure = draw(curves, plot.suffix)
-    try:
-        with plot.open("xb") as file:
-            file.write(figure)
-    except OSError as error:
-        raise InputError(f"{plot}: cannot be written: {error.strerror or error}") from error
 
 
 def _print(curves: Sequence[Curve], plot: Path | None, json_: bool) -> None:

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, replace
 
 from qkdpp.rate.optimise import Optimum, Task, optimise
-from qkdpp.rate.parameters import Values
-from qkdpp.scenarios.scenario import Scenario
+from qkdpp.rate.parameters import Values, with_values
+from qkdpp.rate.point import pulses_hz
+from qkdpp.rate.ranges import boundary
 
 SHARES = (0.5, 0.8, 0.9, 0.95)
 """Shares that are looked for."""
@@ -65,11 +66,6 @@ class Blocks:
     reached: tuple[Reached, ...]
 
 
-def pulses_per_second(plan: Scenario, values: Values) -> float:
-    """Pulses sent, or pairs made, in a second."""
-    return values["pair_rate_hz"] if plan.source is None else 1e18 / plan.source.pulse_period_as
-
-
 def block_sizes(asked: Task, best: Optimum) -> Blocks:
     """Rates at :data:`MULTIPLES` of the block, and what it takes to reach :data:`SHARES`.
 
@@ -84,7 +80,7 @@ def block_sizes(asked: Task, best: Optimum) -> Blocks:
         found[factor] = optimise(there, starts=[neighbour.after], near=neighbour.after_bps > 0)
     endless = replace(asked, unlimited=True)
     held = max(endless.rate(best.after), 0.0)
-    speed = pulses_per_second(asked.plan, best.after)
+    speed = pulses_hz(with_values(asked.plan, best.after))
     still = asked.steady()
     blocks = [_shortest(still, best.after, share * held) for share in SHARES]
     return Blocks(
@@ -100,7 +96,7 @@ def block_sizes(asked: Task, best: Optimum) -> Blocks:
 
 def _point(asked: Task, factor: float, best: Optimum) -> BlockPoint:
     block_s = asked.block_s * factor
-    pulses = block_s * pulses_per_second(asked.plan, best.after)
+    pulses = block_s * pulses_hz(with_values(asked.plan, best.after))
     return BlockPoint(block_s=block_s, pulses=pulses, secret_bps=best.after_bps, values=best.after)
 
 
@@ -113,10 +109,4 @@ def _shortest(asked: Task, values: Values, wanted_bps: float) -> float | None:
         high *= 4
     if high >= _LONGEST_S:
         return None
-    while high / low > _PRECISION:
-        middle = math.sqrt(low * high)
-        if asked.rate(values, middle) < wanted_bps:
-            low = middle
-        else:
-            high = middle
-    return high
+    return boundary(lambda block_s: asked.rate(values, block_s) >= wanted_bps, low, high, _PRECISION)

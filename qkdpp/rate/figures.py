@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ _SHARED = "#444444"
 """Published points that belong to several scenarios, and what stands for all of them in the legend."""
 _MAX_QBER = 15.0
 """Upper end of the error panel in per cent; beyond it no key is left."""
-_STYLE: Any = {
+STYLE: dict[str, Any] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "qkdpp",
@@ -76,6 +76,20 @@ def draw(curves: Sequence[Curve], suffix: str) -> bytes:
         curves: at least one, all over the same variable.
         suffix: ``.svg``, ``.png`` or ``.pdf``.
     """
+    return rendered(lambda figure: plot(figure, curves), suffix, size=(7.6, 4.8), style=STYLE)
+
+
+def rendered(
+    plotted: Callable[[Figure], None], suffix: str, *, size: tuple[float, float], style: dict[str, Any]
+) -> bytes:
+    """What ``plotted`` adds to an empty figure, as the content of a file.
+
+    Args:
+        plotted: draws.
+        suffix: ``.svg``, ``.png`` or ``.pdf``.
+        size: width and height in inches.
+        style: matplotlib's parameters, those not named at their defaults.
+    """
     import matplotlib as mpl  # noqa: PLC0415 - costs most of a second
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -85,10 +99,10 @@ def draw(curves: Sequence[Curve], suffix: str) -> bytes:
     out = io.BytesIO()
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+        mpl.rcParams.update(style)  # type: ignore[arg-type]
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        plot(figure, curves)
+        plotted(figure)
         figure.savefig(out, format=form, dpi=200, metadata=dates[form])
     return out.getvalue()
 

@@ -12,7 +12,7 @@ from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Security
 from qkdpp.estimation.security import Profile
 from qkdpp.rate.expected import channel_loss_db, expected, with_loss
-from qkdpp.rate.point import Point, asymptotic_bps, block_seconds, evaluate, security_of
+from qkdpp.rate.point import Point, asymptotic_bps, block_seconds, evaluate, pulses_hz, security_of
 from qkdpp.scenarios.scenario import Scenario
 from qkdpp.scenarios.scenario_file import check
 
@@ -145,11 +145,6 @@ def _with_attenuation(plan: Scenario, attenuation_db_per_km: float) -> Scenario:
         way = msgspec.structs.replace(way, length_km=0.0)
     way = msgspec.structs.replace(way, attenuation_db_per_km=attenuation_db_per_km)
     return msgspec.structs.replace(plan, channel=way)
-
-
-def pulses_hz(plan: Scenario) -> float:
-    """Pulses sent (pairs made) per second, the public string left out."""
-    return expected(plan, 1.0).pulses
 
 
 def notes(plan: Scenario, asked: Asked) -> tuple[str, ...]:

@@ -6,54 +6,43 @@ Matplotlib is imported on first use.
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qkdpp.rate.blocks import Blocks
+from qkdpp.rate.figures import STYLE, rendered
 from qkdpp.rate.optimise_report import Found, rate, seconds
 from qkdpp.rate.parameters import UNITS
 from qkdpp.rate.sensitivity import MARKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart with any colour vision (Okabe and Ito)."""
-_STYLE: Any = {
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "qkdpp",
-    "font.size": 9.0,
+_STYLE = STYLE | {
     "axes.titlesize": 10.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "xtick.top": False,
+    "ytick.right": False,
 }
 
 
-def write(found: Found, path: Path) -> None:
-    """Draws what was found into a .svg, .png or .pdf file."""
-    import matplotlib as mpl  # noqa: PLC0415 - costs most of a second
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+def draw(found: Found, suffix: str) -> bytes:
+    """The figure as the content of a file (``.svg``, ``.png`` or ``.pdf``)."""
+    panels = [_draw_losses] if found.losses else [_draw_bars, _draw_curves, _draw_blocks]
+    panels = panels if found.blocks is not None or found.losses else panels[:2]
+    width = 2.0 + 4.4 * len(panels)
 
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        panels = [_draw_losses] if found.losses else [_draw_bars, _draw_curves, _draw_blocks]
-        panels = panels if found.blocks is not None or found.losses else panels[:2]
-        width = 2.0 + 4.4 * len(panels)
-        figure = Figure(figsize=(width, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
+    def plotted(figure: Figure) -> None:
         figure.suptitle("\n".join([*textwrap.wrap(found.title, int(11 * width)), _task(found)]), fontsize=10.0)
-        for i, draw in enumerate(panels):
-            draw(figure.add_subplot(1, len(panels), i + 1), found)
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        for i, panel in enumerate(panels):
+            panel(figure.add_subplot(1, len(panels), i + 1), found)
+
+    return rendered(plotted, suffix, size=(width, 4.6), style=_STYLE)
 
 
 def _task(found: Found) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qkdpp.rate.blocks import Blocks, block_sizes
 from qkdpp.rate.optimise import Optimum, Task, compromise, optimise, over_losses
-from qkdpp.rate.parameters import Space, Values
+from qkdpp.rate.parameters import LEAST_SHARE, Space, Values
 from qkdpp.rate.predicted_split import SplitGain, predicted_split
 from qkdpp.rate.scenario_edit import lines, settings
 from qkdpp.rate.sensitivity import MARKS, Cost, sensitivity
@@ -100,7 +100,15 @@ def over_range(asked: Task, losses_db: Sequence[float]) -> Found:
 def text(asked: Task, found: Found) -> list[str]:
     """The report in lines."""
     kind = "with unlimited data" if found.unlimited else f"in blocks of {seconds(found.block_s)}"
-    out = [found.title, ""]
+    security = asked.security
+    out = [
+        found.title,
+        f"profile {security.profile}, rule {security.rule}, f {asked.plan.rate.f_ec:g}, eps_sec {security.eps_sec:g}; "
+        "expected counts",
+    ]
+    if "pair_rate_hz" in found.free:
+        out.append("visibilities are taken not to change with the pair rate; --fix pair_rate_hz holds it")
+    out.append("")
     out += _losses(found, kind) if found.best is None else _best(found.best, found, kind)
     if found.values is None:
         return [
@@ -112,9 +120,7 @@ def text(asked: Task, found: Found) -> list[str]:
         out += [
             "",
             "With unlimited data rare states cost nothing: the shares of decoys and of the test basis go towards",
-        ]
-        out += [
-            "0, and no share below 0.001 was tried. Take the intensities from here, the shares from a finite block."
+            f"0, none below {LEAST_SHARE:g} was tried. Take the intensities from here, the shares from a finite block.",
         ]
     if found.costs:
         out += ["", *_costs(found.costs)]
@@ -169,7 +175,7 @@ def _blocks(blocks: Blocks) -> list[str]:
         out.append(
             f"{seconds(p.block_s):>12}{p.pulses:>12.3g}{rate(p.secret_bps):>12}{p.secret_bps / blocks.limit_bps:>14.1%}"
         )
-    out.append(f"{'unlimited':>12}{'':12}{rate(blocks.limit_bps):>12}")
+    out.append(f"{'unlimited':>12}{'':12}{rate(blocks.limit_bps):>12}  with no share below {LEAST_SHARE:g}")
     out += [
         "",
         f"shortest block with the optimised parameters held; unlimited data would give {rate(blocks.held_bps)} bits/s",

@@ -26,6 +26,8 @@ LEAST_SHARE = 1e-3
 """No probability is searched below this: a source has to make what the proof counts on."""
 LEAST_MU = 1e-3
 """Least distance of an intensity from the next weaker one."""
+MOST = {"mu_signal": 100.0, "pair_rate_hz": 1e12, "gate_ps": 1e6}
+"""No search goes beyond, nor may a scenario."""
 _STEEPEST = 12.0
 """Logit beyond which a share no longer moves."""
 
@@ -181,7 +183,7 @@ class Space:
             if name in self._shares:
                 continue
             if name in ("mu_signal", "pair_rate_hz", "gate_ps"):
-                result[name] = self._least(name) + math.exp(min(next(rest), 60.0))
+                result[name] = min(self._least(name) + math.exp(min(next(rest), 60.0)), MOST[name])
             elif name == "mu_decoy":
                 low, high = self._decoy_range(result["mu_signal"])
                 result[name] = low + (high - low) * _logistic(next(rest))

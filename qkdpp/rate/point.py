@@ -90,6 +90,11 @@ def block_seconds(plan: Scenario) -> float:
     return plan.rate.block_s or plan.duration_s
 
 
+def pulses_hz(plan: Scenario) -> float:
+    """Pulses sent (pairs made) per second, the public string left out."""
+    return expected(plan, 1.0).pulses
+
+
 def evaluate(plan: Scenario, *, block_s: float | None = None, security: Security | None = None) -> Point:
     """Key rate of a scenario as it stands; change loss or source in the scenario first.
 

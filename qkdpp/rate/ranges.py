@@ -1,8 +1,9 @@
-"""Ranges as they are typed: one number, FROM:TO:STEP in equal steps, or FROM:TO:COUNT in equal ratios."""
+"""Ranges as they are typed: one number, FROM:TO:STEP in equal steps, or FROM:TO:COUNT in equal ratios; bisection."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from qkdpp.core.errors import InputError
 
@@ -49,6 +50,14 @@ def logarithmic(text: str, name: str, *, low: float, high: float) -> tuple[float
         raise InputError(f"{name} {text}: the third number counts the points, 2 to {MAX_POINTS}")
     ratio = math.log(stop / start) / (count - 1)
     return (start, *(start * math.exp(i * ratio) for i in range(1, int(count) - 1)), stop)
+
+
+def boundary(enough: Callable[[float], bool], low: float, high: float, precision: float) -> float:
+    """Where a condition that fails at ``low`` begins to hold, at most ``precision`` times too high."""
+    while high > precision * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def _numbers(text: str, name: str, form: str) -> list[float]:

@@ -14,8 +14,9 @@ from typing import TypeAlias
 
 from qkdpp.core.errors import ConfigError
 from qkdpp.estimation import Security
-from qkdpp.rate.link import IN_BLOCKS, Asked, Fibre, Link, Variable, link, notes, pulses_hz
-from qkdpp.rate.point import Point
+from qkdpp.rate.link import IN_BLOCKS, Asked, Fibre, Link, Variable, link, notes
+from qkdpp.rate.point import Point, pulses_hz
+from qkdpp.rate.ranges import boundary
 from qkdpp.scenarios.scenario import Published, Scenario
 
 _LEAST_STEPS, _MOST_STEPS = 10, 40
@@ -206,11 +207,7 @@ def _least_block(samples: list[Sample], place: Callable[[float], Point]) -> floa
     """The block from which on there is a key, if the range begins without one."""
     for before, after in pairwise(samples):
         if before.point.secret_bps == 0 < after.point.secret_bps:
-            low, high = before.x, after.x
-            while high > BLOCK_PRECISION * low:
-                middle = math.sqrt(low * high)
-                low, high = (low, middle) if place(middle).secret_bps > 0 else (middle, high)
-            return high
+            return boundary(lambda x: place(x).secret_bps > 0, before.x, after.x, BLOCK_PRECISION)
     return None
 
 
@@ -224,10 +221,7 @@ def _enough_s(own: Link) -> float | None:
         low, high = high, 2 * high
         if high > _LONGEST_S:
             return None
-    while high > 1.1 * low:
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if own.at(own.loss_db, middle).secret_bits > 0 else (middle, high)
-    return high
+    return boundary(lambda block_s: own.at(own.loss_db, block_s).secret_bits > 0, low, high, 1.1)
 
 
 def _refine(own: Link, place: Callable[[float], Point], variable: Variable, ends: Iterable[float | None]) -> None:

@@ -37,7 +37,7 @@ def test_one_loss_figure_and_scenario(app: typer.Typer, tmp_path: Path) -> None:
     assert after > before
     assert "p_z_bob" in result.stdout
     assert "held" in result.stdout
-    assert f"written: {out}" in result.stdout
+    assert f"written to {out}" in result.stdout
     assert load(str(out)).title == load("example").title
     drawn = plot.read_text()
     assert drawn.startswith("<?xml")
@@ -90,7 +90,7 @@ def test_a_range_of_losses(app: typer.Typer, tmp_path: Path) -> None:
 
 
 def test_unlimited_data(app: typer.Typer) -> None:
-    result = CliRunner().invoke(app, ["example", "--infinite", "--loss", "12"])
+    result = CliRunner().invoke(app, ["example", "--unlimited", "--loss", "12"])
     assert result.exit_code == 0
     assert "at 12 dB, with unlimited data" in result.stdout
     assert "at the limit of the search" in result.stdout
@@ -100,7 +100,7 @@ def test_unlimited_data(app: typer.Typer) -> None:
 
 def test_no_key(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["pair-lab", "--loss", "80"])
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert "no parameters that were tried give a key; try a longer block" in result.stdout
     out = tmp_path / "none.toml"
     refused = CliRunner().invoke(app, ["pair-lab", "--loss", "80", "-o", str(out)])
@@ -116,8 +116,11 @@ def test_no_key(app: typer.Typer, tmp_path: Path) -> None:
         (["example", "--fix", "colour"], "--fix colour: no such parameter here"),
         (["example", "--loss", "far"], "--loss far"),
         (["example", "--block-s", "0"], "0 s is no duration"),
-        (["example", "--plot", "figure.gif"], "must end in .svg, .png or .pdf"),
+        (["example", "--plot", "figure.gif"], "ends in .svg, .png or .pdf"),
         (["example", "-o", "."], "already there"),
+        (["example", "-o", "nowhere/best.toml"], "there is no folder nowhere; make it, or name another with -o"),
+        (["example", "--plot", "nowhere/best.svg"], "there is no folder nowhere"),
+        (["example", "--loss", "101"], "101 must lie between 0 and 100"),
     ],
 )
 def test_mistakes_are_named(app: typer.Typer, arguments: list[str], complaint: str) -> None:

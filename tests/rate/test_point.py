@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Security, binary_entropy
 from qkdpp.rate.expected import with_loss
@@ -91,3 +92,15 @@ def test_against_the_key_of_a_simulated_run(tmp_path: Path) -> None:
     assert report["leak_ec_bits"] == pytest.approx(point.leak_bits, rel=0.05)
     # the finite-size length of one run scatters with its test-basis errors: some tens, so some ten per cent
     assert report["secret_bits"] == pytest.approx(point.secret_bits, rel=0.12)
+
+
+def test_profiles_of_pairs() -> None:
+    """Profile L of pairs is the printed formula, which charges more; T does not exist for them."""
+    plan = scenario_file.load("pair-lab")
+    tight, printed = (evaluate(plan, security=Security(profile=p)) for p in ("V", "L"))
+    assert "Eqs. (1)-(2)" in printed.lengths[0].formula
+    assert 0 < printed.secret_bits < tight.secret_bits
+    both = msgspec.structs.replace(plan, rate=msgspec.structs.replace(plan.rate, both_bases=True))
+    assert [length.profile for length in evaluate(both, security=Security(profile="L")).lengths] == ["L", "L"]
+    with pytest.raises(ConfigError, match='bbm92 has "V" and "L"'):
+        evaluate(plan, security=Security(profile="T"))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkdpp.core.errors import InputError
-from qkdpp.rate.ranges import linear, logarithmic
+from qkdpp.rate.ranges import boundary, linear, logarithmic
 
 
 def test_both_ends_are_included() -> None:
@@ -59,3 +59,8 @@ def test_bad_ranges_say_what_to_write(text: str, complaint: str) -> None:
 def test_a_count_is_a_whole_number(text: str) -> None:
     with pytest.raises(InputError, match="third number counts the points"):
         logarithmic(text, "--block", low=1, high=1e18)
+
+
+def test_boundary_lies_just_above_the_condition() -> None:
+    found = boundary(lambda x: x * x >= 2.0, 1.0, 4.0, 1.001)
+    assert math.sqrt(2) <= found <= 1.001 * math.sqrt(2)
