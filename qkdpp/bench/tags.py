@@ -1,0 +1,196 @@
+"""Time tags: reading T2 records, gating, matching of pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.bench.data import generator, sorted_ticks
+from qkdpp.bench.workload import Effort, Figures, Job, Peer, Workload, power
+from qkdpp.core.entropy import OsEntropy
+from qkdpp.core.tags import TimeTags
+from qkdpp.sources import open_recording, read_all, write_recording
+from qkdpp.timing.clock import Clock
+from qkdpp.timing.detect import Detections, detect
+from qkdpp.timing.pair_events import match
+
+AREA = "tags"
+COUNT = {Effort.TINY: 1000, Effort.QUICK: 1 << 20, Effort.FULL: 1 << 22}
+T2_GOAL, GATE_GOAL, MATCH_GOAL = 150e6, 150e6, 250e6
+OVER_PTUFILE, OVER_TOMTAG = 3.0, 1.2
+
+MEAN_GAP_PS = 1_000_000
+"""A million tags a second: an overflow record comes every 33 tags."""
+PERIOD_PS = 1600
+JITTER_PS = 50.0
+GATE_PS = 800.0
+DEAD_TIME_NS = 20.0
+NOISE = 0.1
+"""Share of clicks that lie anywhere in the period."""
+HALF_WINDOW = 500
+
+Ints = NDArray[np.int64]
+
+
+def workloads(effort: Effort) -> list[Workload]:
+    """The rows of this area."""
+    n = COUNT[effort]
+    return [_t2(n), _gate(n), _match(n)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A T2 file that goes away with this value."""
+
+    folder: TemporaryDirectory[str]
+    path: Path
+
+
+def _t2(n: int) -> Workload:
+    def prepare() -> Recorded:
+        rng = generator(n)
+        tags = TimeTags(
+            ticks=sorted_ticks(n, MEAN_GAP_PS, rng),
+            channel=rng.integers(0, 4, n, dtype=np.uint8),
+            channel_ids=(1, 2, 3, 4),
+            tick_as=1_000_000,
+        )
+        folder = TemporaryDirectory()
+        path = Path(folder.name) / "tags.ptu"
+        write_recording(path, [tags], format="ptu")
+        return Recorded(folder=folder, path=path)
+
+    return Workload(
+        area=AREA,
+        kernel="read T2",
+        size=f"{power(n)} tags",
+        amount=n,
+        unit="tag",
+        tier="loops",
+        prepare=prepare,
+        run=lambda d: read_all(open_recording(d.path)),
+        goal=T2_GOAL,
+        peers=(Peer(name="ptufile", install="pip install ptufile", prepare=ptufile_t2, asked=OVER_PTUFILE),),
+    )
+
+
+def ptufile_t2(data: Recorded) -> Job:
+    """Records of the same file as a structured array of times and channels."""
+    import ptufile  # noqa: PLC0415 - optional
+
+    def job() -> object:
+        with ptufile.PtuFile(data.path) as file:
+            return file.decode_records()
+
+    return job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pulsed:
+    """Tags of four detectors behind a pulsed source, and the clock."""
+
+    tags: TimeTags
+    clock: Clock
+
+
+def _gate(n: int) -> Workload:
+    def prepare() -> Pulsed:
+        rng = generator(n)
+        slots = sorted_ticks(n, MEAN_GAP_PS // PERIOD_PS, rng)
+        within = np.where(rng.random(n) < NOISE, rng.uniform(0, PERIOD_PS, n), rng.normal(0, JITTER_PS, n))
+        ticks = np.sort(slots * PERIOD_PS + within.astype(np.int64))
+        tags = TimeTags(
+            ticks=ticks,
+            channel=rng.integers(0, 4, n, dtype=np.uint8),
+            channel_ids=(0, 1, 2, 3),
+            tick_as=1_000_000,
+        )
+        knots = np.arange(0, int(ticks[-1]) + 1, 10**10, dtype=np.int64)
+        pieces = knots.size
+        clock = Clock(
+            knot_ticks=knots,
+            knot_slot=knots // PERIOD_PS,
+            knot_fraction=np.zeros(pieces),
+            slots_per_tick=np.full(pieces, 1 / PERIOD_PS),
+            locked=np.ones(pieces, dtype=np.bool_),
+            stop_tick=int(ticks[-1]) + 1,
+        )
+        return Pulsed(tags=tags, clock=clock)
+
+    return Workload(
+        area=AREA,
+        kernel="tags to detections",
+        size=f"{power(n)} tags",
+        amount=n,
+        unit="tag",
+        tier="loops",
+        prepare=prepare,
+        run=_detected,
+        goal=GATE_GOAL,
+        figures=lambda data, found: {"detections per tag": len(found) / len(data.tags)},
+    )
+
+
+def _detected(data: Pulsed) -> Detections:
+    return detect(
+        data.tags,
+        data.clock,
+        {0: 0.0, 1: 25.5, 2: -40.25, 3: 10.0},
+        {0: 0, 1: 1, 2: 2, 3: 3},
+        pulse_period_as=PERIOD_PS * 1_000_000,
+        gate_ps=GATE_PS,
+        dead_time_ns=DEAD_TIME_NS,
+        entropy=OsEntropy(),
+    )
+
+
+def _match(n: int) -> Workload:
+    """A third of the events is seen by both sides, a third by either alone."""
+
+    def prepare() -> tuple[Ints, Ints]:
+        rng, part = generator(n), n // 4
+        ticks = sorted_ticks(3 * part, MEAN_GAP_PS, rng)
+        seen_by = rng.permutation(np.arange(3 * part) % 3)
+        alice, bob = ticks[seen_by != 1], ticks[seen_by != 2]
+        return alice, np.sort(bob + rng.integers(-HALF_WINDOW // 2, HALF_WINDOW // 2, bob.size))
+
+    return Workload(
+        area=AREA,
+        kernel="match pairs",
+        size=f"{power(n)} tags of both sides",
+        amount=n,
+        unit="tag",
+        tier="numpy",
+        prepare=prepare,
+        run=lambda d: match(d[0], d[1], HALF_WINDOW),
+        goal=MATCH_GOAL,
+        peers=(
+            Peer(name="tomtag, count", install="pip install tomtag", prepare=tomtag_count, asked=OVER_TOMTAG),
+            Peer(name="tomtag, with tags", install="pip install tomtag", prepare=tomtag_tags),
+        ),
+        figures=_pairs,
+    )
+
+
+def _pairs(data: tuple[Ints, Ints], found: tuple[Ints, Ints]) -> Figures:
+    return {"pairs per tag": found[0].size / (data[0].size + data[1].size)}
+
+
+def tomtag_count(data: tuple[Ints, Ints]) -> Job:
+    """Number of coincidences, one-to-one."""
+    import tomtag  # noqa: PLC0415 - optional
+
+    a, b = data
+    return lambda: tomtag.count_twofolds(a, b, a.size, b.size, HALF_WINDOW)
+
+
+def tomtag_tags(data: tuple[Ints, Ints]) -> Job:
+    """The times of both clicks of every coincidence."""
+    import tomtag  # noqa: PLC0415 - optional
+
+    a, b = data
+    return lambda: tomtag.get_twofold_tags(a, b, a.size, b.size, HALF_WINDOW)

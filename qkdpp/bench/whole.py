@@ -1,0 +1,103 @@
+"""The whole way: sifted key to secret key at 1 %, and a recording to secret key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qkdpp.bench.data import error_pattern, generator, random_bits
+from qkdpp.bench.workload import Effort, Figures, Workload, power
+from qkdpp.core.bits import Bits
+from qkdpp.offline.drive import Outcome
+from qkdpp.offline.reconcile import Request, reconcile
+from qkdpp.offline.steady import now
+
+AREA = "whole"
+SIZES = {
+    Effort.TINY: (1 << 14,),
+    Effort.QUICK: (1 << 20, 1 << 22),
+    Effort.FULL: (1 << 20, 1 << 22, 1 << 24, 100_000_000),
+}
+QBER, PHASE_ERROR = 0.01, 0.02
+SIFTED_GOAL, TAGS_GOAL = 100e6, 10e6
+RECORDING = Path(__file__).parents[2] / "examples" / "fibre"
+"""The recording that lies beside the package in its repository; without it its row is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """Two sifted keys."""
+
+    alice: Bits
+    bob: Bits
+
+
+def workloads(effort: Effort) -> list[Workload]:
+    """The rows of this area."""
+    rows = [_sifted(n) for n in SIZES[effort]]
+    return [*rows, _recording()] if RECORDING.is_dir() and effort is not Effort.TINY else rows
+
+
+def _sifted(n: int) -> Workload:
+    """Both parties run in this thread and each handles n bits: 2n bits of work, for a rate per core and party."""
+    request = Request(
+        method="cascade",
+        qber_hint=None,
+        phase_error=PHASE_ERROR,
+        secret_bits=None,
+        eps_sec=1e-10,
+        eps_cor=1e-15,
+    )
+
+    def prepare() -> Keys:
+        rng = generator(n)
+        alice = random_bits(n, rng)
+        return Keys(alice=alice, bob=alice ^ error_pattern(n, QBER, rng))
+
+    return Workload(
+        area=AREA,
+        kernel="sifted to secret, 1 %",
+        size=f"{power(n)} bits a party",
+        amount=2 * n,
+        unit="bit",
+        tier="kernels",
+        prepare=prepare,
+        run=lambda d: reconcile(d.alice, d.bob, request, now),
+        goal=SIFTED_GOAL,
+        figures=_secret,
+    )
+
+
+def _secret(keys: Keys, outcome: Outcome) -> Figures:
+    """Secret bits for a sifted one, and the seconds of the stages of one run, both parties together."""
+    secret = len(outcome.keys[0]) if outcome.keys is not None else 0
+    stages = {f"{stage.name} s": stage.seconds for stage in outcome.bob_log.stages}
+    return {"secret share": secret / len(keys.alice), **stages}
+
+
+def _recording() -> Workload:
+    from qkdpp.offline import inputs, runfile  # noqa: PLC0415 - reads files
+    from qkdpp.offline.distill import distill  # noqa: PLC0415
+
+    run = runfile.load(RECORDING)
+
+    def read() -> inputs.Inputs:
+        return inputs.load_inputs(run, from_s=None, to_s=None, progress=lambda what, n: None)
+
+    def job(data: Any) -> Outcome:  # noqa: ANN401 - a workload's data
+        del data
+        return distill(run, read(), now=now)
+
+    tags = len(read().bob.tags)
+    return Workload(
+        area=AREA,
+        kernel="recording to secret",
+        size=f"examples/fibre, {tags:,} tags",
+        amount=tags,
+        unit="tag",
+        tier="kernels",
+        prepare=lambda: None,
+        run=job,
+        goal=TAGS_GOAL,
+    )
