@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-_CHUNK = 4096
+_CHUNK, _LARGEST_CHUNK = 256, 65_536
+"""Terms summed at once; four times as many in each round that follows."""
 _RELATIVE_END = 1e-18
 """Terms of the tail sum below this share of it are left out (the sum is rounded up for them)."""
 
@@ -41,15 +42,15 @@ def log_hypergeometric_cdf(k: int, population: int, marked: int, drawn: int) -> 
 
 def _log_tail_ratio(k: int, lowest: int, population: int, marked: int, drawn: int) -> float:
     """``ln(sum_{j <= k} term(j) / term(k))``."""
-    total, last, top = 1.0, 0.0, k
+    total, last, top, size = 1.0, 0.0, k, _CHUNK
     while top > lowest:
-        j = np.arange(top, max(lowest, top - _CHUNK), -1, dtype=np.float64)
+        j = np.arange(top, max(lowest, top - size), -1, dtype=np.float64)
         up = (marked - j + 1) * (drawn - j + 1)
         down = j * (population - marked - drawn + j)
         logs = last + np.cumsum(np.log(down / up))
         total += float(np.exp(logs).sum())
         last = float(logs[-1])
-        top -= j.size
+        top, size = top - j.size, min(4 * size, _LARGEST_CHUNK)
         if math.exp(min(last, 0.0)) < _RELATIVE_END * total and down[-1] < up[-1]:
             break
     return math.log(total)
