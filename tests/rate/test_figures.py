@@ -1,5 +1,6 @@
 """The figure: valid files that name axes, scenarios and sources; points where they belong."""
 
+import dataclasses
 import math
 from pathlib import Path
 from xml.etree import ElementTree
@@ -130,8 +131,8 @@ def test_axes_are_cut_at_one_bit_per_second_and_hold_everything(pulses: Curve, p
         assert math.log10(high).is_integer()
 
 
-def test_one_colour_per_scenario(link: Scenario) -> None:
-    curves = [curve(f"link {i}", link, Asked(values=(10.0, 12.0), f_ec=1.0 + 0.01 * i)) for i in range(12)]
+def test_one_colour_per_scenario(pulses: Curve) -> None:
+    curves = [dataclasses.replace(pulses, name=f"link {i}") for i in range(12)]
     figure = drawn(*curves)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     colours = [line.get_color() for line in figure.legends[0].get_lines()]
