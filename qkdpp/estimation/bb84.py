@@ -212,8 +212,10 @@ def _terms(method: _Method, estimate: _Estimate) -> dict[str, float]:
 
 def _credit(method: _Method, vacuum_lower: float) -> VacuumCredit | None:
     """The published vacuum term, where profile, keyed detections and accounting rule allow one."""
-    rule = method.security.rule
-    if method.security.profile == "V" or method.keyed_share < 1 or min(method.untagged) < 1 or rule is not Rule.BOTH:
+    security, rule = method.security, method.security.rule
+    if security.profile == "V" or method.keyed_share < 1 or min(method.untagged) < 1 or not security.vacuum_credit:
+        return None
+    if rule is not Rule.BOTH:
         return None
     return VacuumCredit.under(rule, vacuum_lower)
 
@@ -237,6 +239,8 @@ def _notes(method: _Method) -> tuple[str, ...]:
         notes.append("a fixed-length formula: acceptance and length must be fixed before the block")
         if security.rule is Rule.PUBLIC_ERRORS:
             notes.append("vacuum term dropped: the error pattern counts as known to Eve")
+        elif not security.vacuum_credit:
+            notes.append("vacuum term dropped: a condition of public_errors failed")
         elif method.keyed_share < 1 or min(method.untagged) < 1:
             notes.append("vacuum term dropped: not all key-basis detections are keyed, or some are tagged")
     if security.profile == "L" and security.concentration != "hoeffding":

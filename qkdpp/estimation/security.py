@@ -82,6 +82,8 @@ class Security:
             a tenth of the signal detections).
         concentration: inequality for counts under profile V; L always takes Hoeffding's, T always ``kl``.
         split: how profile V divides ``eps_sec``; L and T keep the published division.
+        vacuum_credit: whether a published vacuum term may be added. Not where ``rule`` replaced ``public_errors``
+            because a condition failed: a failure never lengthens a term.
     """
 
     eps_sec: float = 1e-10
@@ -93,6 +95,7 @@ class Security:
     disclosed_signal: float = 0.0
     concentration: Concentration = "kl"
     split: Split = Split()
+    vacuum_credit: bool = True
 
     def __post_init__(self) -> None:
         for name in ("eps_sec", "eps_cor", "eps_auth"):

@@ -77,7 +77,7 @@ def _by_profile(run: RunFile, log: BlockLog) -> Fields | None:
         section = msgspec.structs.replace(declared, profile=profile, split=split, rule=rule_used(run, log))
         parameters = msgspec.structs.replace(run.parameters, security=section)
         if isinstance(sifted, Sifted):
-            rule = bb84.length_rule(sifted, parameters)
+            rule = bb84.length_rule(sifted, parameters, fell_back=bool(log.facts.get("rule_doubts")))
         else:
             rule = bbm92.length_rule(sifted, parameters)
         lengths[profile] = rule(*log.costs).secret_bits
@@ -103,9 +103,11 @@ def _rule_note(claim: Claim | None, rule: Rule, log: BlockLog) -> str | None:
 
 
 def _by_rule(log: BlockLog, length: KeyLength, used: Rule) -> Fields:
-    """The length under either rule: one more disclosed bit costs exactly one bit."""
-    charged = log.ledger.leak_ec_bits(used)
-    return {rule.value: max(0, int(length.value + charged - log.ledger.leak_ec_bits(rule))) for rule in Rule}
+    """The length under either rule: one more disclosed bit costs exactly one bit; public errors, the vacuum credit."""
+    uncharged = length.value + log.ledger.leak_ec_bits(used)
+    values = {rule: uncharged - log.ledger.leak_ec_bits(rule) for rule in Rule}
+    values[Rule.PUBLIC_ERRORS] -= length.vacuum_bits
+    return {rule.value: max(0, int(value)) for rule, value in values.items()}
 
 
 def _waterfall(fields: Fields, log: BlockLog, secret: int) -> list[Fields]:

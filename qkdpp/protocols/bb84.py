@@ -9,6 +9,7 @@ notes in its own log.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,8 @@ def _distil(sifted: Sifted, party: Party) -> Stage[Bits]:
         n_classes=sifted.key_counts.size,
         qber_hint=_hint(sifted.disclosed),
     )
-    return (yield from distil(key, length_rule(sifted, party.parameters), party))
+    fell_back = bool(log.facts.get("rule_doubts"))
+    return (yield from distil(key, length_rule(sifted, party.parameters, fell_back=fell_back), party))
 
 
 def _hint(disclosed: NDArray[np.int64]) -> float:
@@ -156,9 +158,15 @@ def counts(sifted: Sifted, key_errors: NDArray[np.int64], source: Source) -> Cou
     )
 
 
-def length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
-    """The key length of this block as a function of its costs and of the errors that correction counted."""
-    source = _source(parameters)
+def length_rule(sifted: Sifted, parameters: Parameters, *, fell_back: bool) -> LengthRule:
+    """The key length of this block as a function of its costs and of the errors that correction counted.
+
+    Args:
+        sifted: what sifting left.
+        parameters: with the accounting rule that is charged.
+        fell_back: the rule is not the declared one, because a condition failed; then there is no vacuum credit.
+    """
+    source, promised = _source(parameters), replace(security(parameters), vacuum_credit=not fell_back)
 
     def rule(leak: int, verification: int, dropped: int, errors: NDArray[np.int64]) -> KeyLength:
         return key_length_bb84(
@@ -166,7 +174,7 @@ def length_rule(sifted: Sifted, parameters: Parameters) -> LengthRule:
             leak_bits=leak,
             verification_bits=verification,
             dropped_bits=dropped,
-            security=security(parameters),
+            security=promised,
             receivers=parameters.receivers(),
         )
 

@@ -123,6 +123,18 @@ def test_vacuum_credit_exists_only_where_the_error_pattern_is_secret(link):
     assert length(counts, Security(rule=Rule.BOTH)).vacuum_bits == 0.0
 
 
+@pytest.mark.parametrize("profile", ["L", "T"])
+def test_a_fallback_to_both_lengthens_no_term(link, profile):
+    counts = link(1e10, background=1e-4)
+    declared = Security(profile=profile, rule=Rule.BOTH)
+    fallen = length(counts, replace(declared, vacuum_credit=False))
+    public = length(counts, replace(declared, rule=Rule.PUBLIC_ERRORS))
+    assert (fallen.rule, fallen.vacuum_bits) == (Rule.BOTH, 0.0)
+    assert fallen.terms == public.terms
+    assert length(counts, declared).vacuum_bits > 1_000
+    assert any("condition of public_errors failed" in note for note in fallen.notes)
+
+
 def test_vacuum_credit_cannot_be_made_under_public_errors():
     assert VacuumCredit.under(Rule.BOTH, 5.0).bits == 5.0
     with pytest.raises(ValueError, match="no vacuum credit"):

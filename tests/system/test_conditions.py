@@ -41,6 +41,23 @@ def test_clicks_in_both_bases_change_the_rule_at_both_parties(run_block, block, 
     assert found[0].value < plain.value
 
 
+def test_a_failed_condition_adds_no_term(run_block, block):
+    """A profile with a vacuum term: a block declared ``both`` has it, one that fell back to ``both`` has not."""
+
+    def change(rule):
+        def both(parameters):
+            return section("source", receiver="passive")(section("security", profile="T", rule=rule)(parameters))
+
+        return both
+
+    declared = lengths(run_block(block, change=change(Rule.BOTH), cross_basis=3))[0]
+    fallen = lengths(run_block(block, change=change(Rule.PUBLIC_ERRORS), cross_basis=3))
+    assert declared.rule is fallen[0].rule is Rule.BOTH
+    assert "vacuum" in declared.terms
+    assert ["vacuum" in length.terms for length in fallen] == [False, False]
+    assert "a condition of public_errors failed" in " ".join(fallen[0].notes)
+
+
 def test_an_active_receiver_may_see_clicks_in_both_bases(run_block, block):
     assert lengths(run_block(block, cross_basis=3))[0].rule is Rule.PUBLIC_ERRORS
 
