@@ -4,12 +4,11 @@
 /* Two variants: what AVX-512 adds does not pay here. */
 static const struct variant {
     cascade_load_function *load;
-    cascade_ask_function *ask;
-    cascade_tell_function *tell;
+    cascade_round_function *round;
 } variants[] = {
-    {cascade_load_portable, cascade_ask_portable, cascade_tell_portable},
+    {cascade_load_portable, cascade_round_portable},
 #if QK_X86
-    {cascade_load_x86_v3, cascade_ask_x86_v3, cascade_tell_x86_v3},
+    {cascade_load_x86_v3, cascade_round_x86_v3},
 #endif
 };
 
@@ -56,34 +55,43 @@ int qk_cascade_load(qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t
     b->n_cutting = b->n_frames;
     b->cycle = 0;
     b->asking = 0;
+    b->answers = NULL;
+    b->n_entries = 0;
     chosen()->load(b, key, start, scratch);
     return QK_OK;
 }
 
+/* Begins a round. The answers are taken before if all frames must have them for what is asked next, or nothing is. */
+static int begin(qk_cascade *b)
+{
+    b->turn ^= 1;
+    b->n_asked = b->n_entries;
+    b->n_out = b->n_entries = b->n_left = b->cursor = b->n_told = b->answer_at = 0;
+    const int ends = b->cycle >= b->max_rounds;
+    if (b->answers && (ends || b->n_cutting > 0)) {
+        chosen()->round(b);
+        b->answers = NULL;
+        b->cursor = 0;
+    }
+    if (!ends && b->cycle > 0 && b->n_cutting > 0) {
+        cascade_cut_first(b);
+    }
+    return !ends;
+}
+
 int qk_cascade_ask(qk_cascade *b)
 {
-    if (!b->asking) {
-        b->n_out = b->n_entries = b->cursor = b->n_left = 0;
-        if (b->cycle >= b->max_rounds) {
-            return QK_OK;
-        }
-        if (b->cycle > 0 && b->n_cutting > 0) {
-            cascade_cut_first(b);
-        }
-        b->asking = 1;
+    if (!b->asking && !begin(b)) {
+        return QK_OK;
     }
-    const int status = chosen()->ask(b);
+    b->asking = 1;
+    const int status = chosen()->round(b);
     if (status == QK_OK) {
         b->asking = 0;
+        b->answers = NULL;
         b->cycle++;
     }
     return status;
-}
-
-int qk_cascade_tell(qk_cascade *b, const uint64_t *answers)
-{
-    chosen()->tell(b, answers);
-    return QK_OK;
 }
 
 int qk_cascade_suspects(const qk_cascade *b, uint8_t *out)

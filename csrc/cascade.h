@@ -23,10 +23,11 @@ enum {
 /* What a frame does in a round. */
 enum { IDLE, SEARCH, OPEN, HALVE };
 
-/* What an entry asks for. BLOCK: the parity of a new block. HALF: of the first part of a node. ADDRESS: for each bit
+/* What an entry asks for. BLOCK: the parity of a new block. SPLIT: of the first half of a block of the first pass. HALF:
+ * of the first part of an odd node. ADDRESS: for each bit
  * that is set in `ask`, the parity of those places of a node whose distance from its begin has that bit set; the others
  * follow (`implied`). MASK: of a mask from lo to mid. */
-enum { BLOCK, HALF, ADDRESS, MASK };
+enum { BLOCK, SPLIT, HALF, ADDRESS, MASK };
 
 struct entry {
     int32_t lo, mid, hi;
@@ -99,16 +100,14 @@ static inline struct view cascade_view(const struct qk_cascade *b, size_t number
     return v;
 }
 
-typedef int cascade_ask_function(struct qk_cascade *b);
-typedef void cascade_tell_function(struct qk_cascade *b, const uint64_t *answers);
+typedef int cascade_round_function(struct qk_cascade *b);
 typedef void cascade_load_function(struct qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t *scratch);
 
-cascade_ask_function cascade_ask_portable;
-cascade_tell_function cascade_tell_portable;
+/* Takes the answers and, if `asking`, plans the next round, frame after frame. */
+cascade_round_function cascade_round_portable;
 cascade_load_function cascade_load_portable;
 #if QK_X86
-cascade_ask_function cascade_ask_x86_v3;
-cascade_tell_function cascade_tell_x86_v3;
+cascade_round_function cascade_round_x86_v3;
 cascade_load_function cascade_load_x86_v3;
 #endif
 

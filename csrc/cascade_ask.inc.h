@@ -70,6 +70,17 @@ QK_INLINE void ask_address(struct view *v, struct sink *s, int p, int32_t lo, in
 QK_INLINE void search_node(struct view *v, struct sink *s, int p, int32_t lo, int32_t hi, int32_t limit)
 {
     uint64_t *cells = v->cells[p];
+    if (hi - lo > limit && (lo ^ (hi - 1)) < 64) { /* the usual case: all in one cell */
+        const int32_t mid = lo + half_of(hi - lo);
+        const uint64_t *cell = cell_of(cells, lo);
+        const uint64_t before_mid = bit_of(mid) - 1, left = before_mid & ALL << (lo & 63);
+        const uint64_t right = ~before_mid & ALL >> (63 - ((hi - 1) & 63)), known = cell[KNOWN];
+        if (left & ~known && right & ~known) {
+            put_entry(s, HALF, p, lo, mid, hi);
+            put_bits(s, parity_of(cell[KEY] & left), 1);
+            return;
+        }
+    }
     while (hi - lo > limit) {
         const int32_t mid = lo + half_of(hi - lo);
         const int left = any_unknown(cells, lo, mid);
@@ -250,7 +261,7 @@ QK_INLINE void halve_blocks(struct view *v, struct sink *s, int32_t count, int32
     const int32_t n = v->f->length, half = block / 2;
     const int64_t end = (int64_t)count * block < n - half ? (int64_t)count * block : n - half;
     for (int32_t lo = 0; lo < end; lo += block) {
-        put_entry(s, HALF, 0, lo, lo + half, n - lo > block ? lo + block : n);
+        put_entry(s, SPLIT, 0, lo, lo + half, n - lo > block ? lo + block : n);
         put_bits(s, range_parity(v->cells[0], lo, lo + half), 1);
     }
 }
@@ -294,28 +305,4 @@ QK_INLINE void plan(struct view *v, struct sink *s)
         TIER(open_pass)(v, s, f->wish_count, f->wish_block);
     }
     f->wish = IDLE;
-}
-
-int TIER(cascade_ask)(struct qk_cascade *b)
-{
-    enum { MOST_BITS = 10 };
-    struct sink s = {.entries = b->entries, .n = b->n_entries, .out = b->out, .bits = b->n_out};
-    s.word = s.bits & 63 ? s.out[s.bits >> 6] : 0;
-    for (; b->cursor < b->n_frames; b->cursor++) {
-        struct frame *f = cascade_frame(b, b->cursor);
-        const size_t room = choose(b, f);
-        if (s.n + room > b->room_entries || s.bits + room * MOST_BITS + 64 > 64 * b->out_words) {
-            break;
-        }
-        f->first_entry = s.n;
-        if (f->wish != IDLE) {
-            struct view v = cascade_view(b, b->cursor);
-            plan(&v, &s);
-            b->n_left++;
-        }
-    }
-    s.out[s.bits >> 6] = s.word;
-    b->n_entries = s.n;
-    b->n_out = s.bits;
-    return b->cursor < b->n_frames ? QK_CASCADE_MORE : QK_OK;
 }

@@ -24,6 +24,12 @@ QK_INLINE int highest(uint64_t x)
 QK_INLINE unsigned parity_of(uint64_t x) { return (unsigned)ones(x) & 1; }
 #endif
 
+#if defined(__GNUC__) || defined(__clang__)
+QK_INLINE void prefetch(const void *at) { __builtin_prefetch(at, 1); }
+#else
+QK_INLINE void prefetch(const void *at) { (void)at; }
+#endif
+
 #define ALL (~UINT64_C(0))
 
 QK_INLINE uint64_t *cell_of(uint64_t *cells, int32_t i) { return cells + (size_t)(i >> 6) * CELL; }

@@ -7,3 +7,4 @@
 #include "cascade_ask.inc.h"
 #include "cascade_load.inc.h"
 #include "cascade_tell.inc.h"
+#include "cascade_round.inc.h"

@@ -13,8 +13,48 @@ QK_INLINE unsigned take(struct source *s)
     return bit;
 }
 
-/* The node at lo has this parity up to mid. */
+/* Brings to the cache what settling an address needs: first what the tables say about the place, then its cells. */
+QK_INLINE void fetch_tables(const struct view *v, const struct entry *e)
+{
+    if (e->kind == ADDRESS) {
+        const int32_t i = e->lo + (int32_t)e->implied;
+        if (i < e->hi) {
+            const int32_t position = e->list ? v->order[e->list][i] : i;
+            prefetch(v->place[1] + position);
+            prefetch(v->shuffle + position);
+            prefetch(v->b->mask_of + position);
+        }
+    }
+}
+
+QK_INLINE void fetch_cells(const struct view *v, const struct entry *e)
+{
+    if (e->kind == ADDRESS) {
+        const int32_t i = e->lo + (int32_t)e->implied;
+        if (i < e->hi) {
+            const int32_t position = e->list ? v->order[e->list][i] : i;
+            const uint64_t at = v->found_at + (uint64_t)v->shuffle[position];
+            prefetch(cell_of(v->cells[e->list == 1 ? 0 : 1], e->list == 1 ? position : v->place[1][position]));
+            prefetch(v->found + (at >> 6));
+        }
+    }
+}
+
+/* The odd node at lo has this parity up to mid. */
 QK_INLINE void learn_half(struct view *v, int p, int32_t lo, int32_t mid, unsigned odd)
+{
+    uint64_t *cell = cell_of(v->cells[p], mid);
+    cell[CUT] |= bit_of(mid);
+    if ((lo ^ mid) < 64) {
+        cell[ODD] ^= (bit_of(lo) | bit_of(mid)) & ((uint64_t)odd - 1);
+    } else if (!odd) {
+        set_odd(v, p, lo, 0);
+        set_odd(v, p, mid, 1);
+    }
+}
+
+/* The node at lo has this parity up to mid. */
+QK_INLINE void learn_split(struct view *v, int p, int32_t lo, int32_t mid, unsigned odd)
 {
     const unsigned before = is_odd(v, p, lo);
     cell_of(v->cells[p], mid)[CUT] |= bit_of(mid);
@@ -154,10 +194,21 @@ QK_INLINE void settle(struct view *v, const struct entry *e)
 static void TIER(tell_frame)(struct view *v, struct source *s, struct entry *e, struct entry *end)
 {
     struct frame *f = v->f;
+    enum { NEAR = 6, FAR = 14, SOON = 24 };
     struct entry *const first = e;
+    int settles = 0;
     for (; e < end; e++) {
+        if (end - e > SOON) {
+            prefetch(cell_of(v->cells[e[SOON].kind == MASK ? 0 : e[SOON].list], e[SOON].lo));
+        }
         if (e->kind == HALF) {
             learn_half(v, e->list, e->lo, e->mid, take(s));
+            settles |= e->hi - e->mid == 1;
+            continue;
+        }
+        settles = 1;
+        if (e->kind == SPLIT) {
+            learn_split(v, e->list, e->lo, e->mid, take(s));
         } else if (e->kind == ADDRESS) {
             learn_address(v, s, e);
         } else if (e->kind == BLOCK) {
@@ -169,25 +220,20 @@ static void TIER(tell_frame)(struct view *v, struct source *s, struct entry *e, 
         }
     }
     f->asked = f->opened == PASSES;
-    for (e = first; e < end; e++) {
-        settle(v, e);
+    const ptrdiff_t n = settles ? end - first : -FAR;
+    for (ptrdiff_t i = -FAR; i < n; i++) {
+        if (i + FAR < n) {
+            fetch_tables(v, first + i + FAR);
+        }
+        if (i + NEAR >= 0 && i + NEAR < n) {
+            fetch_cells(v, first + i + NEAR);
+        }
+        if (i >= 0) {
+            settle(v, first + i);
+        }
     }
     if (f->search >= 0 && f->high - f->low == 1) {
         found(v, f->low, 1);
         f->search = -1;
-    }
-}
-
-void TIER(cascade_tell)(struct qk_cascade *b, const uint64_t *answers)
-{
-    struct source s = {.words = answers};
-    struct entry *entries = b->entries;
-    for (size_t i = 0; i < b->n_frames; i++) {
-        const size_t first = cascade_frame(b, i)->first_entry;
-        const size_t end = i + 1 < b->n_frames ? cascade_frame(b, i + 1)->first_entry : b->n_entries;
-        if (first < end) {
-            struct view v = cascade_view(b, i);
-            TIER(tell_frame)(&v, &s, entries + first, entries + end);
-        }
     }
 }

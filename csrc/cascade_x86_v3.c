@@ -9,6 +9,7 @@ QK_BEGIN_X86_V3
 #include "cascade_ask.inc.h"
 #include "cascade_load.inc.h"
 #include "cascade_tell.inc.h"
+#include "cascade_round.inc.h"
 QK_END
 #else
 typedef int no_x86_here;

@@ -21,13 +21,16 @@ typedef struct qk_cascade {
     void *frames;            /* qk_cascade_frame_bytes, 8-byte aligned */
     uint64_t *found;         /* errors found: bit found_first + i for bit i of the batch; zero at first */
     uint64_t found_first;
-    void *entries; /* room_entries * qk_cascade_entry_bytes */
+    void *entries[2]; /* room_entries * qk_cascade_entry_bytes each: of this round and of the last, by turns */
+    int turn;
     size_t room_entries;
     uint64_t *out; /* out_words: parities asked for, packed */
     size_t out_words;
     /* Results of the last qk_cascade_ask, and where it goes on. */
     size_t n_out, n_entries, cursor, cycle, n_cutting, n_left;
     int asking;
+    const uint64_t *answers; /* to the last round, taken at the beginning of the next; NULL: none */
+    size_t n_asked, n_told, answer_at;
 } qk_cascade;
 
 #define QK_CASCADE_MORE 1
@@ -39,12 +42,10 @@ size_t qk_cascade_entry_bytes(void);
 /* Fills the state; key: bits start to start + all frames. scratch: 64 * width words, needed from 32 frames on. */
 int qk_cascade_load(qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t *scratch);
 
-/* The next round: n_out parities of this party's key in out. n_left = 0: all frames have ended.
+/* Takes the answers to the last round, if any, n_out bits at `answers`; then the next round: n_out parities of this
+ * party's key in out. n_left = 0: all frames have ended.
  * QK_CASCADE_MORE: room for entries or words ran out; enlarge, keep the contents and call again. */
 int qk_cascade_ask(qk_cascade *b);
-
-/* Takes the answers, n_out bits. */
-int qk_cascade_tell(qk_cascade *b, const uint64_t *answers);
 
 /* 1 for every frame that is not clean, as bytes. */
 int qk_cascade_suspects(const qk_cascade *b, uint8_t *out);

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qkdpp.core.bits import Words, n_words
+from qkdpp.core.bits import Bits, Words, n_words
 from qkdpp.core.errors import KernelError
 
 _SLICED_FROM: Final = 32
@@ -90,7 +90,7 @@ class CascadeEngine:
         """Takes as many answers as parities were asked for: ones where the keys differ."""
         if answers.size < n_words(self._state.n_out):
             raise KernelError("fewer answers than parities")
-        self._check(self._lib.qk_cascade_tell(self._state, self._pointer(answers, "uint64_t[]")))
+        self._keep("answers", answers, "uint64_t[]")
 
     def suspects(self) -> NDArray[np.intp]:
         """Frames that are not clean."""
@@ -112,15 +112,18 @@ class CascadeEngine:
 
     def _grow(self, entries: int) -> None:
         """Room for so many entries and eight times as many parities, contents kept."""
-        for name, words in (
-            ("entries", entries * self._lib.qk_cascade_entry_bytes() // 8 + 1),
-            ("out", entries // 8 + 64 + int(self._state.frame_bits) // 4),
-        ):
-            array = np.empty(words, dtype=np.uint64)
-            if name in self._kept:
-                array[: self._kept[name].size] = self._kept[name]
-            self._keep(name, array, "uint64_t[]")
+        words = entries * self._lib.qk_cascade_entry_bytes() // 8 + 1
+        for turn in range(2):
+            self._state.entries[turn] = self._longer(f"entries {turn}", words)
+        self._state.out = self._longer("out", entries // 8 + 64 + int(self._state.frame_bits) // 4)
         self._state.room_entries, self._state.out_words = entries, self._kept["out"].size
+
+    def _longer(self, name: str, words: int) -> Any:  # noqa: ANN401
+        array = np.empty(words, dtype=np.uint64)
+        if name in self._kept:
+            array[: self._kept[name].size] = self._kept[name]
+        self._kept[name] = array
+        return self._pointer(array, "uint64_t[]")
 
     @staticmethod
     def _check(status: int) -> None:
@@ -132,5 +135,5 @@ def _mask_of(masks: Words, bits: int) -> NDArray[np.uint16]:
     """For every position the masks that hold it, as bits."""
     out = np.zeros(bits, dtype=np.uint16)
     for q, mask in enumerate(masks):
-        out |= np.unpackbits(mask.view(np.uint8), count=bits, bitorder="little").astype(np.uint16) << np.uint16(q)
+        out |= Bits(mask, 64 * mask.size).to_array()[:bits].astype(np.uint16) << np.uint16(q)
     return out

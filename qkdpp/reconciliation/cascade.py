@@ -15,6 +15,7 @@ finds it. See ``docs/notes/cascade.md``.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
@@ -146,10 +147,8 @@ class Cascade:
     def _batches(
         self, key: Bits, start: CascadeStart, *, corrects: bool
     ) -> Iterator[tuple[int, Batch | CompiledBatch]]:
-        if backend() == "c":
-            from qkdpp.reconciliation.cascade_compiled import new_batch  # noqa: PLC0415 - loads NumPy code only here
-        else:
-            from qkdpp.reconciliation.cascade_batch import new_batch  # noqa: PLC0415 - compiles kernels
+        tier = "cascade_compiled" if backend() == "c" else "cascade_batch"
+        new_batch = importlib.import_module(f"qkdpp.reconciliation.{tier}").new_batch
 
         step = self._batch_frames * self.frame_bits
         for number, first in enumerate(range(0, len(key), step)):

@@ -20,7 +20,6 @@ from qkdpp.kernels.parity import permute, scatter
 from qkdpp.reconciliation import cascade_steering as steering
 from qkdpp.reconciliation.cascade_coins import toss
 
-
 _ADDRESS_BITS: Final = 10
 
 

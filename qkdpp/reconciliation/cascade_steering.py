@@ -26,7 +26,7 @@ SHORT_1: Final = 0.05
 SHORT_2: Final = 0.16
 """The same later."""
 SHORT_ALL: Final = 0.045
-"""Nodes of c odd ones of a list are short, too, if they are no longer than this share of the frame over c to the 3/2."""
+"""Of c odd nodes of a list those are short, too, that are no longer than this share of the frame over c to the 3/2."""
 MAX_SHORT: Final = 1024
 """Nodes that are never short are longer than this."""
 MAX_SHORT_BUSY: Final = 64
