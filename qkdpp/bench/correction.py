@@ -93,7 +93,7 @@ def _row(corrector: Cascade | Hamming, frames: int, qber: float, effort: Effort)
         size=f"{100 * qber:g} %, {frames:,} x {power(corrector.frame_bits)} bits",
         amount=n,
         unit="bit",
-        tier="loops",
+        tier="kernels" if name == "cascade" else "loops",
         prepare=prepare,
         run=lambda d: correct(corrector, d),
         goal=GOALS[name].get(qber),

@@ -159,13 +159,11 @@ def _peer_row(workload: Workload, peer: Peer, own: list[float], theirs: list[flo
 def alternate(jobs: list[Callable[[], None]], budget_s: float, now: Now) -> list[list[float]]:
     """Seconds per run of each job, round by round: all jobs once per round, in turn forwards and backwards.
 
-    The first round warms up (compilers, caches, pages); it counts only where the budget allows no other.
+    A first round that does not count warms up: compilers, caches, pages.
     """
     first = [_seconds(job, 1, now) for job in jobs]
     times: list[list[float]] = [[] for _ in jobs]
-    spent, order = sum(first), list(range(len(jobs)))
-    if spent > budget_s:
-        return [[seconds] for seconds in first]
+    order = list(range(len(jobs)))
     calls = [max(1, math.ceil(SHORTEST_S / seconds)) for seconds in first]
     started = now()
     while len(times[0]) < MAX_ROUNDS and (not times[0] or now() - started < budget_s):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from qkdpp.bench.report import Machine, Report
 from qkdpp.bench.runner import Row
 
 WIDTH = 100
+_INDENT = "    "
 _HEAD = f"{'kernel':<22}{'size':<26}{'rate':>15}{'quartiles':>12}{'goal':>16}{'dB':>7}"
 _CORRECTION_HEAD = (
     f"{'':9}{'QBER':>7}{'f':>8}{'f verif.':>10}{'/log2 C':>9}{'failed':>12}{'rounds':>8}{'bytes/kbit':>12}{'Mbit/s':>9}"
@@ -40,8 +42,9 @@ def _three(value: float) -> str:
 def _about(machine: Machine) -> Iterator[str]:
     load = "" if machine.load is None else f", load {machine.load:.1f}"
     tier = " ".join(word for word in (machine.backend, machine.isa) if word)
-    yield f"{machine.cpu}, {machine.cores} cores{load}, {machine.system}; kernels: {tier}, loops: {machine.loops}"
-    yield "dB: 10 log10 of rate over goal, negative where the goal is missed; peers are measured in turns with ours"
+    about = f"{machine.cpu}, {machine.cores} cores{load}, {machine.system}; kernels: {tier}, loops: {machine.loops}"
+    yield from textwrap.wrap(about, WIDTH)
+    yield "dB: 10 log10 of rate over goal, negative where missed; peers run in turns with ours"
 
 
 def _row(row: Row) -> Iterator[str]:
@@ -51,10 +54,10 @@ def _row(row: Row) -> Iterator[str]:
     yield f"{row.kernel:<22}{row.size:<26}{rate:>15}{ends:>12}{goal:>16}{_signed(row.decibels):>7}".rstrip()
     for peer in row.peers:
         asked = "" if peer.asked is None else f"; asked {peer.asked:g} x: {_signed(peer.decibels)} dB"
-        yield f"    {_three(peer.ratio)} x {peer.peer} ({per_second(peer.rate, row.unit)}){asked}"
+        yield f"{_INDENT}{_three(peer.ratio)} x {peer.peer} ({per_second(peer.rate, row.unit)}){asked}"
     shown = [f"{name} {value:.4g}" for name, value in row.figures.items() if value is not None]
     if shown and "f" not in row.figures:
-        yield f"    {', '.join(shown)}"
+        yield from textwrap.wrap(", ".join(shown), WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
 
 
 def _signed(value: float | None) -> str:
@@ -84,5 +87,5 @@ def _absent(rows: Iterable[Row]) -> list[str]:
     """Peers that are not installed, each once."""
     missing = dict.fromkeys((absent.peer, absent.install) for row in rows for absent in row.absent)
     return ["", "not installed, so not compared:"] * bool(missing) + [
-        f"    {peer}: {install}" for peer, install in missing
+        f"{_INDENT}{peer}: {install}" for peer, install in missing
     ]

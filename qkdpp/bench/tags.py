@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +44,10 @@ def workloads(effort: Effort) -> list[Workload]:
     return [_t2(n), _gate(n), _match(n)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Recorded:
-    """A T2 file that goes away with this value."""
+    """A T2 file in a folder that goes away with this value."""
 
-    folder: TemporaryDirectory[str]
     path: Path
 
 
@@ -59,10 +60,11 @@ def _t2(n: int) -> Workload:
             channel_ids=(1, 2, 3, 4),
             tick_as=1_000_000,
         )
-        folder = TemporaryDirectory()
-        path = Path(folder.name) / "tags.ptu"
-        write_recording(path, [tags], format="ptu")
-        return Recorded(folder=folder, path=path)
+        folder = tempfile.mkdtemp()
+        recorded = Recorded(path=Path(folder) / "tags.ptu")
+        weakref.finalize(recorded, shutil.rmtree, folder)
+        write_recording(recorded.path, [tags], format="ptu")
+        return recorded
 
     return Workload(
         area=AREA,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from qkdpp.bench.workload import Job
 
 INSTALL = "pip install tno.quantum.communication.qkd_key_rate"
@@ -30,10 +32,11 @@ def tno_winnow(alice: list[int], bob: list[int], qber: float) -> Job:
     from tno.quantum.communication.qkd_key_rate import classical  # noqa: PLC0415 - optional
     from tno.quantum.communication.qkd_key_rate.classical import winnow  # noqa: PLC0415
 
-    schedule = classical.Schedule.schedule_from_error_rate(qber)
-    orders = classical.Permutations.random_permutation(sum(schedule.schedule), len(alice), random_state=1)
+    fresh = classical.Schedule.schedule_from_error_rate(qber)
+    unused = classical.Permutations.random_permutation(sum(fresh.schedule), len(alice), random_state=1)
 
     def job() -> object:
+        schedule, orders = deepcopy(fresh), deepcopy(unused)  # a run uses them up
         sender = winnow.WinnowSender(classical.Message(alice), orders, schedule)
         receiver = winnow.WinnowReceiver(classical.Message(bob), orders, schedule)
         return winnow.WinnowCorrector(sender, receiver).correct_errors()

@@ -93,7 +93,7 @@ def _recording() -> Workload:
     return Workload(
         area=AREA,
         kernel="recording to secret",
-        size=f"examples/fibre, {tags:,} tags",
+        size=f"example, {tags:,} tags",
         amount=tags,
         unit="tag",
         tier="kernels",
