@@ -1,4 +1,4 @@
-"""Unequal detectors: the published correction, its limits, and that it covers an adversary who knows the detectors."""
+"""Unequal detectors: the published correction and its limits; adversaries in ``test_mismatch_adversary.py``."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_both_bases_keyed_swap_their_detectors(link):
 
 @pytest.mark.parametrize("eps", [0.1, 0.01])
 def test_untagged_detections_are_as_many_as_claimed(eps):
-    """Known truth: 10,000 blocks whose adversary sends all light to the strongest detector."""
+    """The tail behind the statement: 10,000 drawn numbers of untagged detections."""
     rng = np.random.default_rng(11)
     n, ratio, blocks = 2_000, 0.8, 10_000
     bound = binomial_lower(n, ratio, eps)
