@@ -10,9 +10,18 @@ import msgspec
 from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Security
+from qkdpp.estimation.claims import correction
 from qkdpp.estimation.security import Profile
 from qkdpp.rate.expected import channel_loss_db, expected, with_loss
-from qkdpp.rate.point import Point, asymptotic_bps, block_seconds, evaluate, pulses_hz, security_of
+from qkdpp.rate.point import (
+    Point,
+    asymptotic_bps,
+    block_seconds,
+    evaluate,
+    pulses_hz,
+    security_of,
+    unequal_receivers,
+)
 from qkdpp.scenarios.scenario import Scenario
 from qkdpp.scenarios.scenario_file import check
 
@@ -170,6 +179,12 @@ def notes(plan: Scenario, asked: Asked) -> tuple[str, ...]:
         found.append(
             "passive receiver: a block with clicks in both bases is charged by both, "
             "unless its run file cites a squashing map"
+        )
+    receivers = unequal_receivers(plan)
+    if receivers and not correction(receivers):
+        found.append(
+            "detectors too unequal for a correction: rates are as if they were equal, "
+            "a block is charged by both and its claim is an estimate"
         )
     return tuple(found)
 

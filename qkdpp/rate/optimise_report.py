@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qkdpp.rate.blocks import Blocks, block_sizes
 from qkdpp.rate.optimise import Optimum, Task, compromise, optimise, over_losses
@@ -111,11 +111,7 @@ def text(asked: Task, found: Found) -> list[str]:
     out.append("")
     out += _losses(found, kind) if found.best is None else _best(found.best, found, kind)
     if found.values is None:
-        return [
-            *out,
-            "",
-            "no parameters that were tried give a key" + ("" if found.unlimited else "; try a longer block"),
-        ]
+        return [*out, "", f"no parameters that were tried give a key{_longer(asked, found)}"]
     if found.unlimited and (found.best is None or found.best.at_limit):
         out += [
             "",
@@ -131,6 +127,14 @@ def text(asked: Task, found: Found) -> list[str]:
         out += ["", f"for run.toml, {percent(found.split.gain)} more key; fixed before the first block:"]
         out += found.split.toml()
     return out
+
+
+def _longer(asked: Task, found: Found) -> str:
+    """Whether more data would help where there is no key."""
+    if found.unlimited or found.best is None:
+        return ""
+    endless = replace(asked, unlimited=True).rate(found.best.after) > 0
+    return "; try a longer block" if endless else ", nor would unlimited data with the scenario's"
 
 
 def _best(best: Optimum, found: Found, kind: str) -> list[str]:

@@ -26,6 +26,9 @@ from qkdpp.estimation import (
 )
 from qkdpp.estimation.bb84 import unlimited_bits_bb84
 from qkdpp.estimation.bbm92 import Form
+from qkdpp.estimation.claims import correction
+from qkdpp.estimation.mismatch import Efficiencies, untagged_share
+from qkdpp.estimation.security import error_penalty
 from qkdpp.rate.expected import Expected, channel_loss_db, expected
 from qkdpp.scenarios.scenario import Scenario
 
@@ -82,6 +85,16 @@ def security_of(plan: Scenario) -> Security:
         rule=Rule(section.rule),
         key_from=section.key_from,
         disclosed_signal=section.disclose_signal,
+    )
+
+
+def unequal_receivers(plan: Scenario) -> tuple[Efficiencies, ...]:
+    """Receivers whose detectors are unequal, with efficiencies as a run of the scenario declares them."""
+    receivers = [party.receiver for party in (plan.alice, plan.bob) if party is not None]
+    return tuple(
+        Efficiencies(values=(r.efficiency * 2)[:4], tolerance=0.0)  # type: ignore[arg-type]
+        for r in receivers
+        if len(set(r.efficiency)) > 1
     )
 
 
@@ -159,13 +172,16 @@ def _unlimited_bps(plan: Scenario, block: Expected, security: Security) -> list[
 def _unlimited_bb84(plan: Scenario, block: Expected, basis: int, security: Security) -> float:
     assert plan.source is not None
     counts = block.counts(plan.source.intensities, plan.source.p_intensity)
-    return unlimited_bits_bb84(counts if basis == 0 else counts.swapped(), security)
+    receivers = correction(unequal_receivers(plan))
+    if basis == 1:
+        counts, receivers = counts.swapped(), tuple(receiver.swapped() for receiver in receivers)
+    return unlimited_bits_bb84(counts, security, receivers=receivers)
 
 
 def _unlimited_bbm92(plan: Scenario, block: Expected, basis: int, security: Security) -> float:
-    tested = float(block.n[1 - basis, 0])
-    rate = float(block.m[1 - basis, 0]) / tested if tested else 0.5
-    return float(block.n[basis, 0]) * (1 - binary_entropy(min(rate, 0.5)))
+    receivers = correction(unequal_receivers(plan))
+    keyed, tested = (float(block.n[b, 0]) * untagged_share(receivers, b) for b in (basis, 1 - basis))
+    return keyed * (1 - error_penalty(float(block.m[1 - basis, 0]) / tested if tested else 0.5))
 
 
 def _keyed(plan: Scenario, block: Expected, security: Security) -> list[tuple[float, float]]:
@@ -194,6 +210,7 @@ def _lengths(plan: Scenario, block: Expected, leaks: list[int], security: Securi
 def _bb84(plan: Scenario, block: Expected, leaks: list[int], security: Security) -> tuple[KeyLength, ...]:
     assert plan.source is not None
     counts = block.counts(plan.source.intensities, plan.source.p_intensity)
+    receivers = correction(unequal_receivers(plan))
     if plan.rate.both_bases:
         return key_lengths_bb84_both(
             counts,
@@ -201,6 +218,7 @@ def _bb84(plan: Scenario, block: Expected, leaks: list[int], security: Security)
             verification_bits=(VERIFICATION_BITS, VERIFICATION_BITS),
             dropped_bits=(0, 0),
             security=security,
+            receivers=receivers,
             foresee=False,
         )
     length = key_length_bb84(
@@ -209,6 +227,7 @@ def _bb84(plan: Scenario, block: Expected, leaks: list[int], security: Security)
         verification_bits=VERIFICATION_BITS,
         dropped_bits=0,
         security=security,
+        receivers=receivers,
         foresee=False,
     )
     return (length,)
@@ -219,6 +238,7 @@ def _bbm92(plan: Scenario, block: Expected, leaks: list[int], security: Security
         raise ConfigError('profile "T" is a formula of bb84; bbm92 has "V" and "L"')
     form: Form = "printed" if security.profile == "L" else "tight"
     n, m = (np.rint(table[:, 0]).astype(int).tolist() for table in (block.n, block.m))
+    receivers = correction(unequal_receivers(plan))
     if plan.rate.both_bases:
         return key_lengths_bbm92_both(
             (n[0], n[1]),
@@ -228,6 +248,7 @@ def _bbm92(plan: Scenario, block: Expected, leaks: list[int], security: Security
             dropped_bits=(0, 0),
             security=security,
             form=form,
+            receivers=receivers,
             foresee=False,
         )
     length = key_length_bbm92(
@@ -239,6 +260,7 @@ def _bbm92(plan: Scenario, block: Expected, leaks: list[int], security: Security
         dropped_bits=0,
         security=security,
         form=form,
+        receivers=receivers,
         foresee=False,
     )
     return (length,)

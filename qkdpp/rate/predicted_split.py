@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qkdpp.estimation import Split, optimised_split, optimised_split_bbm92
+from qkdpp.estimation.claims import correction
 from qkdpp.rate.expected import expected
 from qkdpp.rate.optimise import Task
 from qkdpp.rate.parameters import Values, with_values
-from qkdpp.rate.point import rate_bps
+from qkdpp.rate.point import rate_bps, unequal_receivers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ def predicted_split(asked: Task, values: Values) -> SplitGain | None:
     block = expected(plan, asked.block_s)
     one = replace(security, eps_sec=security.eps_sec / 2) if plan.rate.both_bases else security
     if plan.source is not None:
-        split = optimised_split(block.counts(plan.source.intensities, plan.source.p_intensity), one)
+        counts = block.counts(plan.source.intensities, plan.source.p_intensity)
+        split = optimised_split(counts, one, receivers=correction(unequal_receivers(plan)))
     else:
         n, m = (np.rint(table[:, 0]).astype(int).tolist() for table in (block.n, block.m))
         split = optimised_split_bbm92(n[0], n[1], m[1], one)

@@ -101,7 +101,7 @@ def test_unlimited_data(app: typer.Typer) -> None:
 def test_no_key(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["pair-lab", "--loss", "80"])
     assert result.exit_code == 3
-    assert "no parameters that were tried give a key; try a longer block" in result.stdout
+    assert "no parameters that were tried give a key" in result.stdout
     out = tmp_path / "none.toml"
     refused = CliRunner().invoke(app, ["pair-lab", "--loss", "80", "-o", str(out)])
     assert isinstance(refused.exception, InputError)

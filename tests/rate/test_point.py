@@ -13,7 +13,7 @@ from qkdpp.core.errors import ConfigError
 from qkdpp.core.ledger import Rule
 from qkdpp.estimation import Security, binary_entropy
 from qkdpp.rate.expected import with_loss
-from qkdpp.rate.point import block_seconds, evaluate, security_of
+from qkdpp.rate.point import Point, block_seconds, evaluate, security_of
 from qkdpp.scenarios import scenario_file
 from qkdpp.scenarios.scenario import Scenario
 
@@ -104,3 +104,23 @@ def test_profiles_of_pairs() -> None:
     assert [length.profile for length in evaluate(both, security=Security(profile="L")).lengths] == ["L", "L"]
     with pytest.raises(ConfigError, match='bbm92 has "V" and "L"'):
         evaluate(plan, security=Security(profile="T"))
+
+
+@pytest.mark.parametrize("both_bases", [False, True])
+def test_unequal_detectors_give_less_than_equal_ones_as_weak(both_bases: bool) -> None:
+    """Untagged detections are those of detectors that are all as weak as the weakest; errors are charged to them."""
+    plan = scenario_file.load("example")
+
+    def with_efficiency(*efficiency: float) -> Point:
+        receiver = msgspec.structs.replace(plan.bob.receiver, efficiency=efficiency)
+        bob, rate = (
+            msgspec.structs.replace(plan.bob, receiver=receiver),
+            msgspec.structs.replace(plan.rate, both_bases=both_bases),
+        )
+        return evaluate(with_loss(msgspec.structs.replace(plan, bob=bob, rate=rate), 22.0), block_s=100.0)
+
+    weak, unequal = with_efficiency(0.4, 0.4), with_efficiency(0.45, 0.4)
+    assert 0 < unequal.secret_bps < weak.secret_bps
+    assert 0 < unequal.asymptotic_bps < weak.asymptotic_bps
+    assert any("corrected for unequal detectors" in note for note in unequal.lengths[0].notes)
+    assert unequal.sifted_bits > weak.sifted_bits

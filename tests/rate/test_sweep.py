@@ -284,3 +284,10 @@ def test_the_page_is_short_and_says_what_it_leaves_out(link: Scenario) -> None:
     assert len(lines) < 50
     assert max(map(len, lines)) <= 100
     assert any("--json and --plot have all" in line for line in lines)
+
+
+def test_detectors_too_unequal_for_a_correction_are_named() -> None:
+    plan = scenario_file.load("example")
+    receiver = replace(plan.bob.receiver, efficiency=(0.45, 0.2))
+    found = curve("example", replace(plan, bob=replace(plan.bob, receiver=receiver)), Asked(values=(10.0, 20.0)))
+    assert any("too unequal" in note for note in found.notes)
