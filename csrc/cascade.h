@@ -35,14 +35,13 @@ struct entry {
     uint32_t ask, implied;
 };
 
-/* Public state of a frame, equal on both sides, but for own_masks: the masks' parities of this party's key. */
+/* Public state of a frame, equal on both sides. */
 struct frame {
     int32_t length, table, opened, current, asked, search, low, high;
     int32_t n_odd[PASSES], last[PASSES];
     int32_t block, blocks, cutting;
     int32_t wish, wish_count, wish_block;
-    uint32_t mask_odd, own_masks;
-    uint32_t unused;
+    uint32_t mask_odd;
     double rate;
     uint64_t first_entry;
 };
@@ -53,7 +52,8 @@ struct view {
     uint64_t *cells[PASSES];
     uint64_t *sums[PASSES];
     uint64_t *found;
-    const int32_t *shuffle, *order[PASSES], *place[PASSES];
+    const int32_t *places; /* of each position, index in list 1 and bit of the frame */
+    const int32_t *order;  /* index in list 1 to position */
     uint64_t found_at;
 };
 
@@ -87,15 +87,14 @@ static inline struct view cascade_view(const struct qk_cascade *b, size_t number
 {
     struct view v = {.b = b, .f = cascade_frame(b, number), .found = b->found};
     uint64_t *rows = cascade_rows(b, number);
-    const int32_t *table = b->orders + (size_t)v.f->table * (2 * PASSES - 1) * b->frame_bits;
+    const int32_t *table = b->orders + (size_t)v.f->table * 3 * b->frame_bits;
     for (int p = 0; p < PASSES; p++) {
         v.cells[p] = rows + (size_t)p * CELL * b->width;
         v.sums[p] = rows + 2 * CELL * b->width + (size_t)p * cascade_sum_words(b);
-        v.order[p] = table + (size_t)(p ? 2 * p - 1 : 0) * b->frame_bits;
-        v.place[p] = table + (size_t)(2 * p) * b->frame_bits;
     }
     v.cells[PASSES - 1] = cascade_rows(b, b->n_frames) + number * cascade_last_stride(b);
-    v.shuffle = table;
+    v.places = table;
+    v.order = table + 2 * b->frame_bits;
     v.found_at = b->found_first + number * b->frame_bits;
     return v;
 }

@@ -201,7 +201,7 @@ static void TIER(build_last)(struct view *v)
     if (n % (LANES * LANES)) {
         for (size_t i = 0; i < n; i++) {
             const uint64_t *cell = from + (i >> 6) * CELL;
-            const size_t at = (size_t)v->place[PASSES - 1][i];
+            const size_t at = (size_t)strided(v->f->length, (int32_t)i);
             to[(at >> 6) * CELL + KEY] |= (cell[KEY] >> (i & 63) & 1) << (at & 63);
             to[(at >> 6) * CELL + KNOWN] |= (cell[KNOWN] >> (i & 63) & 1) << (at & 63);
         }
@@ -251,7 +251,7 @@ static void TIER(open_pass)(struct view *v, struct sink *s, int32_t count, int32
     for (int q = 0; p == PASSES - 1 && q < (int)v->b->n_masks; q++) {
         if (masked(v, KNOWN, q, 0, n)) {
             put_entry(s, MASK, q, 0, n, n);
-            put_bits(s, f->own_masks >> q & 1, 1);
+            put_bits(s, masked(v, KEY, q, 0, n), 1);
         }
     }
 }

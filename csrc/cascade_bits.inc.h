@@ -110,6 +110,33 @@ QK_INLINE uint64_t window(const uint64_t *cells, int row, int32_t lo, int32_t le
     return x & ALL >> (64 - length);
 }
 
+/* The last list holds position 0 and every 64th from there on, then the same from position 1 on, and so forth. */
+QK_INLINE int32_t strided(int32_t n, int32_t position)
+{
+    const int32_t turn = position & 63, longer = n & 63;
+    return turn * (n >> 6) + (turn < longer ? turn : longer) + (position >> 6);
+}
+
+QK_INLINE int32_t unstrided(int32_t n, int32_t i)
+{
+    const int32_t rows = n >> 6, longer = (n & 63) * (rows + 1);
+    if (i < longer) {
+        return i % (rows + 1) * 64 + i / (rows + 1);
+    }
+    return (i - longer) % rows * 64 + (n & 63) + (i - longer) / rows;
+}
+
+/* Index in a list to position and back. */
+QK_INLINE int32_t position_of(const struct view *v, int p, int32_t i)
+{
+    return p == 0 ? i : p == 1 ? v->order[i] : unstrided(v->f->length, i);
+}
+
+QK_INLINE int32_t place_of(const struct view *v, int p, int32_t position)
+{
+    return p == 0 ? position : p == 1 ? v->places[2 * position] : strided(v->f->length, position);
+}
+
 /* The largest power of two below n > 1. */
 QK_INLINE int32_t half_of(int32_t n) { return (int32_t)1 << highest((uint64_t)(n - 1)); }
 

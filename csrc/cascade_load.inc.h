@@ -29,26 +29,20 @@ static void TIER(slice)(const struct qk_cascade *b, const uint64_t *key, uint64_
 }
 
 /* One list of 64 frames. */
-static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes, int p, const int32_t *shuffle,
-                          const int32_t *order, const uint64_t *sliced, uint64_t *masks)
+static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes, int p, const uint64_t *sliced)
 {
     uint64_t x[2][LANES], y[LANES];
     const size_t n = b->frame_bits, stride = cascade_stride(b);
+    const struct view v = cascade_view(b, first);
     uint64_t *to = cascade_rows(b, first) + (size_t)p * CELL * b->width;
     for (size_t w = 0; w < b->width; w += 2, to += 2 * CELL) {
         const size_t pair = b->width - w > 1 ? 2 : 1;
         for (size_t k = 0; k < pair; k++) {
             const size_t at = (w + k) * LANES, count = n - at < LANES ? n - at : LANES;
             for (size_t i = 0; i < LANES; i++) {
-                x[k][i] = i < count ? sliced[shuffle[order ? order[at + i] : (int32_t)(at + i)]] : 0;
+                x[k][i] = i < count ? sliced[v.places[2 * position_of(&v, p, (int32_t)(at + i)) + 1]] : 0;
             }
             transpose(x[k], y);
-            for (size_t q = 0; masks && q < b->n_masks; q++) {
-                const uint64_t mask = b->masks[q * b->width + w + k];
-                for (size_t f = 0; f < LANES; f++) {
-                    masks[q * LANES + f] ^= x[k][f] & mask;
-                }
-            }
         }
         for (size_t f = 0; f < lanes; f++) {
             uint64_t *cell = to + f * stride;
@@ -66,17 +60,9 @@ static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes
 static void TIER(load_lanes)(struct qk_cascade *b, size_t first, size_t lanes, const uint64_t *key, uint64_t start,
                              uint64_t *sliced)
 {
-    uint64_t masks[16 * LANES] = {0};
-    const int32_t *shuffle = b->orders;
     TIER(slice)(b, key, start + first * b->frame_bits, lanes, sliced);
-    TIER(unslice)(b, first, lanes, 0, shuffle, NULL, sliced, masks);
-    TIER(unslice)(b, first, lanes, 1, shuffle, cascade_view(b, first).order[1], sliced, NULL);
-    for (size_t f = 0; f < lanes; f++) {
-        for (size_t q = 0; q < b->n_masks; q++) {
-            cascade_frame(b, first + f)->own_masks |= (uint32_t)parity_of(masks[q * LANES + f]) << q;
-        }
-    }
-    qk_wipe(masks, sizeof masks);
+    TIER(unslice)(b, first, lanes, 0, sliced);
+    TIER(unslice)(b, first, lanes, 1, sliced);
 }
 
 static void TIER(load_frame)(struct qk_cascade *b, size_t number, const uint64_t *key, uint64_t start)
@@ -85,13 +71,10 @@ static void TIER(load_frame)(struct qk_cascade *b, size_t number, const uint64_t
     const int32_t n = v.f->length;
     memset(v.cells[0], 0, 2 * CELL * b->width * sizeof(uint64_t));
     for (int32_t i = 0; i < n; i++) {
-        const uint64_t from = start + number * b->frame_bits + (uint64_t)v.shuffle[i];
+        const uint64_t from = start + number * b->frame_bits + (uint64_t)v.places[2 * i + 1];
         const uint64_t bit = qk_load64(key + (from >> 6)) >> (from & 63) & 1;
         cell_of(v.cells[0], i)[KEY] |= bit << (i & 63);
-        cell_of(v.cells[1], v.place[1][i])[KEY] |= bit << (v.place[1][i] & 63);
-    }
-    for (size_t q = 0; q < b->n_masks; q++) {
-        v.f->own_masks |= (uint32_t)masked(&v, KEY, (int)q, 0, n) << q;
+        cell_of(v.cells[1], v.places[2 * i])[KEY] |= bit << (v.places[2 * i] & 63);
     }
 }
 

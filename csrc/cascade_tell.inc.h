@@ -19,10 +19,7 @@ QK_INLINE void fetch_tables(const struct view *v, const struct entry *e)
     if (e->kind == ADDRESS) {
         const int32_t i = e->lo + (int32_t)e->implied;
         if (i < e->hi) {
-            const int32_t position = e->list ? v->order[e->list][i] : i;
-            prefetch(v->place[1] + position);
-            prefetch(v->shuffle + position);
-            prefetch(v->b->mask_of + position);
+            prefetch(v->places + 2 * position_of(v, e->list, i));
         }
     }
 }
@@ -32,9 +29,9 @@ QK_INLINE void fetch_cells(const struct view *v, const struct entry *e)
     if (e->kind == ADDRESS) {
         const int32_t i = e->lo + (int32_t)e->implied;
         if (i < e->hi) {
-            const int32_t position = e->list ? v->order[e->list][i] : i;
-            const uint64_t at = v->found_at + (uint64_t)v->shuffle[position];
-            prefetch(cell_of(v->cells[e->list == 1 ? 0 : 1], e->list == 1 ? position : v->place[1][position]));
+            const int32_t position = position_of(v, e->list, i);
+            const uint64_t at = v->found_at + (uint64_t)v->places[2 * position + 1];
+            prefetch(cell_of(v->cells[e->list != 1], e->list == 1 ? position : v->places[2 * position]));
             prefetch(v->found + (at >> 6));
         }
     }
@@ -108,26 +105,26 @@ QK_INLINE void learn_mask(struct view *v, const struct entry *e, unsigned odd)
     }
 }
 
-/* An error at a position: every interval and mask that holds it changes its parity. */
-QK_INLINE void found(struct view *v, int32_t position, int known)
+/* An error at a position: every interval and mask that holds it changes its parity. In list `own`, unless that is
+ * negative, the node begins at `begin`. */
+QK_INLINE void found(struct view *v, int32_t position, int known, int own, int32_t begin)
 {
     const struct qk_cascade *b = v->b;
     struct frame *f = v->f;
-    const uint64_t at = v->found_at + (uint64_t)v->shuffle[position];
+    const uint64_t at = v->found_at + (uint64_t)v->places[2 * position + 1];
     v->found[at >> 6] ^= UINT64_C(1) << (at & 63);
     for (int p = 0; p < 2 || p < f->opened; p++) {
-        const int32_t i = p ? v->place[p][position] : position;
+        const int32_t i = place_of(v, p, position);
         uint64_t *cell = cell_of(v->cells[p], i);
         cell[KEY] ^= b->corrects ? bit_of(i) : 0;
         cell[KNOWN] |= known ? bit_of(i) : 0;
         if (p < f->opened) {
-            const int32_t lo = node_begin(v, p, i);
+            const int32_t lo = p == own ? begin : node_begin(v, p, i);
             set_odd(v, p, lo, 1 ^ is_odd(v, p, lo));
         }
     }
-    const uint32_t masks = b->mask_of[position];
-    f->own_masks ^= b->corrects ? masks : 0;
     if (f->asked) {
+        const uint32_t masks = b->mask_of[position];
         f->mask_odd ^= masks;
         if (f->search >= 0 && masks >> f->search & 1 && f->low <= position && position < f->high) {
             f->search = -1;
@@ -138,19 +135,17 @@ QK_INLINE void found(struct view *v, int32_t position, int known)
 QK_INLINE void set_known(struct view *v, int32_t position)
 {
     for (int p = 0; p < 2 || p < v->f->opened; p++) {
-        const int32_t i = p ? v->place[p][position] : position;
+        const int32_t i = place_of(v, p, position);
         cell_of(v->cells[p], i)[KNOWN] |= bit_of(i);
     }
 }
-
-QK_INLINE int32_t position_of(const struct view *v, int p, int32_t i) { return p ? v->order[p][i] : i; }
 
 /* A node of one place: its error bit is known now. */
 QK_INLINE void settle_single(struct view *v, int p, int32_t lo)
 {
     const int32_t position = position_of(v, p, lo);
     if (is_odd(v, p, lo)) {
-        found(v, position, 1);
+        found(v, position, 1, p, lo);
     } else {
         set_known(v, position);
     }
@@ -173,7 +168,7 @@ QK_INLINE void settle_address(struct view *v, const struct entry *e)
         return; /* more errors than one: the half that is odd is searched further */
     }
     if (is_odd(v, p, e->mid)) {
-        found(v, position_of(v, p, i), 0);
+        found(v, position_of(v, p, i), 0, p, e->mid);
     }
 }
 
@@ -233,7 +228,7 @@ static void TIER(tell_frame)(struct view *v, struct source *s, struct entry *e, 
         }
     }
     if (f->search >= 0 && f->high - f->low == 1) {
-        found(v, f->low, 1);
+        found(v, f->low, 1, -1, 0);
         f->search = -1;
     }
 }

@@ -14,7 +14,8 @@ typedef struct qk_cascade {
     int busy;          /* odd nodes of all lists beyond which max_short_busy holds for the last list */
     int blocks_3;      /* blocks of the third pass */
     size_t late_from; /* the round from which the third pass opens even if odd nodes are left */
-    const int32_t *orders;   /* [tables][5][frame_bits]: position to bit; index in lists 1 and 2 to position, and back */
+    const int32_t *orders;   /* [tables][3][frame_bits]: of each position, its index in list 1 and its bit in the frame,
+                              * in pairs; index in list 1 to position */
     const uint64_t *masks;   /* [n_masks][width] */
     const uint16_t *mask_of; /* [frame_bits]: bit q set where mask q holds the position */
     uint64_t *rows;          /* qk_cascade_row_words */

@@ -30,8 +30,8 @@ class CascadeEngine:
         key: packed bits.
         start: where the first frame begins.
         shape: frames, bits of all but the last, bits of the last.
-        orders: int32[T, 5, frame_bits]: position to bit of the frame, index in list 1 to position and back, the same
-            for list 2; for full frames and, if the last of several is shorter, for that one.
+        orders: int32[T, 3, frame_bits]: of each position, its index in list 1 and its bit of the frame, in pairs; then
+            index in list 1 to position. For full frames and, if the last of several is shorter, for that one.
         masks: uint64[M, ceil(frame_bits / 64)], at most 16.
         corrects: whether errors found are inverted in this party's key.
         rules: values of the fields of ``qk_cascade`` that hold rules.
@@ -57,17 +57,18 @@ class CascadeEngine:
         for name, value in rules.items():
             setattr(state, name, value)
         total = (frames - 1) * bits + last
-        self._found = np.zeros(n_words((start & 63) + total), dtype=np.uint64)
+        self._found = self._allocate(n_words((start & 63) + total))
+        self._found[:] = 0
         self._start, state.found_first = start, start & 63
         self._kept: dict[str, NDArray[Any]] = {}
         self._keep("orders", np.ascontiguousarray(orders), "int32_t[]")
         self._keep("masks", np.ascontiguousarray(masks), "uint64_t[]")
         self._keep("mask_of", _mask_of(masks, bits), "uint16_t[]")
-        self._keep("rows", np.empty(self._lib.qk_cascade_row_words(state), dtype=np.uint64), "uint64_t[]")
-        self._keep("frames", np.empty(self._lib.qk_cascade_frame_bytes(state) // 8, dtype=np.uint64), "uint64_t[]")
+        self._keep("rows", self._allocate(self._lib.qk_cascade_row_words(state)), "uint64_t[]")
+        self._keep("frames", self._allocate(self._lib.qk_cascade_frame_bytes(state) // 8), "uint64_t[]")
         self._keep("found", self._found, "uint64_t[]")
         self._grow(int(total * min(1.0, 1.5 * float(rules["hint"]))) + 64 * frames)
-        scratch = np.empty(64 * n_words(bits) if frames >= _SLICED_FROM else 0, dtype=np.uint64)
+        scratch = self._allocate(64 * n_words(bits) if frames >= _SLICED_FROM else 0)
         self._check(
             self._lib.qk_cascade_load(
                 state, self._pointer(key, "uint64_t[]"), start, self._pointer(scratch, "uint64_t[]")
@@ -103,6 +104,10 @@ class CascadeEngine:
         first = self._start >> 6
         pattern[first : first + self._found.size] |= self._found
 
+    @staticmethod
+    def _allocate(words: int) -> Words:
+        return np.empty(words, dtype=np.uint64)
+
     def _pointer(self, array: NDArray[Any], kind: str) -> Any:  # noqa: ANN401 - what cffi builds has no types
         return self._ffi.from_buffer(kind, array)
 
@@ -119,7 +124,7 @@ class CascadeEngine:
         self._state.room_entries, self._state.out_words = entries, self._kept["out"].size
 
     def _longer(self, name: str, words: int) -> Any:  # noqa: ANN401
-        array = np.empty(words, dtype=np.uint64)
+        array = self._allocate(words)
         if name in self._kept:
             array[: self._kept[name].size] = self._kept[name]
         self._kept[name] = array

@@ -73,12 +73,13 @@ def new_batch(
     last = (stop - start) - (count - 1) * frame_bits
     sizes = [last] if count == 1 else [frame_bits] + [last] * (last != frame_bits)
     coins = toss(seed, number, frame_bits, sizes, frame_bits)
-    parts = (coins.shuffles, coins.order[:, 1], coins.place[:, 1], coins.order[:, 2], coins.place[:, 2])
+    pairs = np.stack((coins.place[:, 1], coins.shuffles), axis=-1).reshape(len(sizes), 2, frame_bits)
+    orders = np.concatenate((pairs, coins.order[:, 1:2]), axis=1)
     engine = CascadeEngine(
         key.words,
         start,
         (count, frame_bits, last),
-        np.stack(parts, axis=1),
+        orders,
         coins.masks,
         corrects=corrects,
         rules=rules(hint),
