@@ -45,7 +45,7 @@ REMEDIES: dict[str, str] = {
     AbortReason.NO_LOCK: "check channels, offset_hint_s and offset_range_s in [timing], and the pulse or sync period",
     AbortReason.QBER_TOO_HIGH: "above one half, two bits are exchanged in the channel map; else check gate and delays",
     AbortReason.CONDITIONS_DRIFTED: 'make shorter blocks, or merge what drifts with security.drift = "merge"',
-    AbortReason.NO_KEY_LEFT: "record longer, or see the length's terms in report.html",
+    AbortReason.NO_KEY_LEFT: "if more detections would give a key, record longer; its terms are in report.html",
     AbortReason.POOL_EXHAUSTED: "make a new pool with `qkdpp keys pool`",
     AbortReason.TOO_FEW_DETECTIONS: "check channels, gate and the chosen span",
 }

@@ -119,6 +119,8 @@ def _check_bb84(scenario: Scenario) -> None:
         raise ConfigError("protocol bb84 has a [source], no [pairs] and no [alice]")
     if source.pulse_period_as < 1000:
         raise ConfigError("source.pulse_period_as must be at least 1000")
+    if scenario.timing.gate_ps * 1e6 > source.pulse_period_as:
+        raise ConfigError("timing.gate_ps is wider than the distance of the pulses (source.pulse_period_as)")
     k = len(source.intensities)
     if k != len(source.p_intensity) or not 2 <= k <= 8:
         raise ConfigError("source.intensities and source.p_intensity need the same 2 to 8 entries")
@@ -161,7 +163,7 @@ def _check_receiver(where: str, receiver: Receiver) -> None:
     for name in ("efficiency", "dark_rate_hz", "delays_ps"):
         values = getattr(receiver, name)
         if len(values) != n and (name != "delays_ps" or values):
-            raise ConfigError(f"{where}.{name}: a {receiver.kind} receiver has {n} detectors")
+            raise ConfigError(f"{where}.{name}: needs {n} values, one a detector (kind {receiver.kind})")
     for value in receiver.efficiency:
         _between(f"{where}.efficiency", value, 0.0, 1.0)
     for value in receiver.dark_rate_hz:

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import typer
-from click.testing import Result
 from typer.testing import CliRunner
 
 from qkdpp.cli.rate import command
@@ -28,7 +27,7 @@ def app() -> typer.Typer:
     return result
 
 
-def run(app: typer.Typer, *arguments: str) -> Result:
+def run(app: typer.Typer, *arguments: str):
     return CliRunner().invoke(app, list(arguments))
 
 

@@ -147,7 +147,7 @@ def test_failures_leave_no_folder(tmp_path: Path) -> None:
     [
         ("loss_db = 2.0", "loss_dB = 2.0", r"loss_dB.*bob.receiver"),
         ('kind = "active"', 'kind = "magic"', r"magic.*bob.receiver.kind"),
-        ("efficiency = [0.45, 0.45]", "efficiency = [0.45]", "bob.receiver.efficiency: a active receiver has 2"),
+        ("efficiency = [0.45, 0.45]", "efficiency = [0.45]", "bob.receiver.efficiency: needs 2 values"),
         ("p_intensity = [0.45, 0.4, 0.15]", "p_intensity = [0.5, 0.4, 0.15]", "add up to 1"),
         ("duration_s = 2.9", "duration_s = -1.0", "duration_s = -1 must lie between"),
         ("duration_s = 2.9", "duration_s = nan", "duration_s = nan must lie between"),
@@ -156,6 +156,7 @@ def test_failures_leave_no_folder(tmp_path: Path) -> None:
         ("[sync]", "[synch]", "synch"),
         ("offset_s = 0.0123", "offset_s = 0.0", "bob.clock.offset_s"),
         ("pulse_period_as = ", "pulse_period_as = = ", "not valid TOML"),
+        ("gate_ps = ", "gate_ps = 9e9  # ", "timing.gate_ps is wider than the distance of the pulses"),
     ],
 )
 def test_faulty_scenarios_are_refused_by_name(old: str, new: str, complaint: str) -> None:
