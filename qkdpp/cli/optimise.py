@@ -31,10 +31,13 @@ def command(
 ) -> None:
     """Find the intensities, probabilities, basis bias and block for a link.
 
-    Entangled pairs: pair rate, basis bias and gate. Also says what each parameter costs when it is 10 % off, and how
-    long a block must be. A range of losses gives an optimum for each and one set of parameters for all.
+    Entangled pairs: pair rate, basis bias and gate. Also what each parameter
+    costs when it is 10 % off, and how long a block must be. A range of losses
+    gives an optimum for each and one set of parameters for all.
 
-    Everything is free that --fix does not hold: hold what your devices cannot change. Ends with 3 without a key.
+    All is free that --fix does not hold: hold what your devices cannot change.
+
+    Ends with 3 if nothing that was tried gives a key.
     """
     from qkdpp.cli import new_file
     from qkdpp.cli.console import Progress

@@ -45,10 +45,12 @@ def command(
 ) -> None:
     """Key rate of links against loss, distance or size of block.
 
-    Without a range: over the losses that the scenarios name. For blocks of finite length and for unlimited data, at
-    the parameters of the scenarios; `qkdpp optimise` finds better ones.
+    Without a range: over the losses that the scenarios name. For blocks of
+    finite length and for unlimited data, at the parameters of the scenarios;
+    `qkdpp optimise` finds better ones.
 
-    Ends with 3 if a scenario gives no key at its own loss and block; table and figure are made all the same.
+    Ends with 3 if a scenario gives no key at its own loss and block; table and
+    figure are made all the same.
     """
     from qkdpp.cli import new_file
     from qkdpp.cli.console import Progress
