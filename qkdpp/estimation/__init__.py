@@ -17,12 +17,8 @@ from qkdpp.estimation.linear_key import key_length_linear
 from qkdpp.estimation.mismatch import Efficiencies, mismatched_rate, untagged_average
 from qkdpp.estimation.security import Bound, KeyLength, Security, Split, accumulated, binary_entropy
 from qkdpp.estimation.split import optimised_split, optimised_split_bbm92
-from qkdpp.estimation.three_state import (
-    ThreeStateYields,
-    key_length_three_state,
-    three_state_rate,
-    three_state_yields,
-)
+from qkdpp.estimation.three_state import key_length_three_state
+from qkdpp.estimation.three_state_asymptotic import ThreeStateYields, three_state_rate, three_state_yields
 from qkdpp.estimation.three_state_counts import ThreeStateCounts
 from qkdpp.estimation.virtual_states import ThreeStates, phase_error_rate
 

@@ -1,4 +1,4 @@
-"""Three-state BB84: key length from mismatched counts, with unlimited data and against coherent attacks.
+"""Three-state BB84: key length from mismatched counts, against coherent attacks.
 
 Alice sends Z0, Z1 or X0, Bob measures Z or X; the key is made of Z states measured in Z. Phase errors are inferred from
 what Bob finds in X: not only of X0, but of Z0 and Z1 as well (rejected data; Tamaki et al. 2014, Phys. Rev. A 90,
@@ -21,9 +21,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.estimation.bbm92 import check_costs
@@ -31,37 +28,18 @@ from qkdpp.estimation.interpolation import (
     Slopes,
     singles_lower,
     singles_upper,
-    slope_bounds,
     slopes,
     statements,
 )
 from qkdpp.estimation.kato import KatoPlan, mean_lower, mean_upper, observed_upper, plan, plan_for_mean
 from qkdpp.estimation.registry import Bounded, Observed, Registry
 from qkdpp.estimation.scaling import detections_needed
-from qkdpp.estimation.security import KeyLength, Security, binary_entropy, error_penalty
+from qkdpp.estimation.security import KeyLength, Security, error_penalty
 from qkdpp.estimation.three_state_counts import ThreeStateCounts
-from qkdpp.estimation.virtual_states import ThreeStates
+from qkdpp.estimation.three_state_groups import ROUNDING, Group, groups
 
 _PHASE = "phase errors"
 _KEY = "Z"
-_CELL_NAMES = ("Z0", "Z1", "X0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Kinds of detections (state, outcome of X) that enter the phase errors with the same factor."""
-
-    name: str
-    cells: tuple[tuple[int, int], ...]
-    factor: float
-
-    def counts(self, n: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Detections of these kinds by label, int64[K]."""
-        return np.asarray(sum(n[:, s, 2 + o] for s, o in self.cells))
-
-    @property
-    def raises(self) -> bool:
-        return self.factor > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +47,7 @@ class _Method:
     """Everything that follows from parameters alone."""
 
     through: Slopes
-    groups: tuple[_Group, ...]
+    groups: tuple[Group, ...]
     security: Security
 
     def statements(self) -> dict[str, str]:
@@ -79,7 +57,7 @@ class _Method:
         listed = dict.fromkeys(names, "relative entropy (Hoeffding 1963, Thm 1)")
         return listed | {self.kato_name(g): "Kato 2020" for g in self.groups} | {_PHASE: "Kato 2020"}
 
-    def kato_name(self, group: _Group) -> str:
+    def kato_name(self, group: Group) -> str:
         return f"chances of {group.name}"
 
     def registry(self) -> Registry:
@@ -102,20 +80,6 @@ class _Plans:
     phase: KatoPlan
 
 
-def _groups(states: ThreeStates, p_bob: tuple[float, float]) -> tuple[_Group, ...]:
-    """Kinds of detections by their factor: phase errors are the sum of factor times chances of a group."""
-    weights, by_factor = states.phase_error_weights(), dict[float, list[tuple[int, int]]]()
-    for s in range(3):
-        for o in range(2):
-            factor = float(weights[s, o]) * states.keyed * p_bob[0] / (states.probability[s] * p_bob[1])
-            if factor != 0:
-                by_factor.setdefault(float(f"{factor:.12g}"), []).append((s, o))
-    return tuple(
-        _Group(name="+".join(f"{_CELL_NAMES[s]}x{o}" for s, o in cells), cells=tuple(cells), factor=factor)
-        for factor, cells in by_factor.items()
-    )
-
-
 def _method(counts: ThreeStateCounts, security: Security) -> _Method:
     if security.profile != "V" or security.concentration != "kl":
         raise ConfigError("security: the three-state length is for profile V with concentration kl")
@@ -123,7 +87,7 @@ def _method(counts: ThreeStateCounts, security: Security) -> _Method:
         raise ConfigError("security: the three-state length keys detections of every intensity and discloses none")
     return _Method(
         through=slopes(counts.intensities, counts.p_intensity),
-        groups=_groups(counts.states, counts.p_bob),
+        groups=groups(counts.states, counts.p_bob),
         security=security,
     )
 
@@ -146,8 +110,11 @@ def _singles(method: _Method, counts: ThreeStateCounts, by: Observed) -> _Single
 
 
 def _chances(method: _Method, plans: tuple[KatoPlan, ...], singles: _Singles) -> float:
-    """Upper bound on the sum of conditional probabilities of phase errors, at least 0."""
-    total = 0.0
+    """Upper bound on the sum of conditional probabilities of phase errors, at least 0.
+
+    Kinds exclude each other, so what rounding their factors leaves out is at most :data:`ROUNDING` per detection.
+    """
+    total = ROUNDING * max(1.0, *(abs(group.factor) for group in method.groups)) * plans[0].n
     for group, rule, found in zip(method.groups, plans, singles.groups, strict=True):
         x = min(found, rule.n)  # rounded predictions may add up to more than all detections
         total += group.factor * (mean_upper(rule, x) if group.raises else mean_lower(rule, x))
@@ -282,57 +249,3 @@ def key_length_three_state(
 
 def _source(counts: ThreeStateCounts) -> tuple[object, ...]:
     return counts.intensities, counts.p_intensity, counts.states, counts.p_bob
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreeStateYields:
-    """Single-photon yield of the key basis (lower bound) and phase error rate (upper bound)."""
-
-    y1: float
-    phase_error: float
-
-
-def three_state_yields(
-    intensities: tuple[float, ...], gain: NDArray[np.float64], states: ThreeStates
-) -> ThreeStateYields:
-    """Bounds from gains known exactly.
-
-    Args:
-        intensities: mean photon numbers, K >= 3.
-        gain: float64[K, 3, 4], probability of outcome o (Z0, Z1, X0, X1) when label k and state s are sent and Bob
-            measures in the basis of o.
-        states: what is sent.
-
-    Raises:
-        ConfigError: fewer than three intensities.
-    """
-    through = slopes(intensities, (1 / len(intensities),) * len(intensities))
-    scaled = np.exp(np.array(intensities))[:, None, None] * gain
-    shares = np.array(states.probability[:2]) / states.keyed
-    y1 = max(slope_bounds(through, scaled[:, :2, :2].sum(axis=2) @ shares)[0], 0.0)
-    wrong = 0.0
-    for group in _groups(states, (0.5, 0.5)):
-        chances = np.array([states.probability[s] / states.keyed * scaled[:, s, 2 + o] for s, o in group.cells])
-        lower, upper = slope_bounds(through, chances.sum(axis=0))
-        wrong += group.factor * max(upper if group.raises else lower, 0.0)
-    return ThreeStateYields(y1=y1, phase_error=min(max(wrong / y1, 0.0), 1.0) if y1 > 0 else 1.0)
-
-
-def three_state_rate(
-    intensities: tuple[float, ...], gain: NDArray[np.float64], states: ThreeStates, *, f_ec: float
-) -> float:
-    """Secret bits per sifted pulse of the brightest intensity with unlimited data; at least 0.
-
-    To be multiplied as :func:`qkdpp.estimation.asymptotic.asymptotic_rate`. Arguments and errors as of
-    :func:`three_state_yields`; ``f_ec`` is the leak of error correction over its Shannon limit.
-    """
-    yields = three_state_yields(intensities, gain, states)
-    brightest = int(np.argmax(intensities))
-    mu, shares = intensities[brightest], np.array(states.probability[:2]) / states.keyed
-    signal = shares[:, None] * gain[brightest, :2, :2]
-    total = float(signal.sum())
-    if total <= 0:
-        return 0.0
-    error_rate = float(signal[0, 1] + signal[1, 0]) / total
-    singles = mu * math.exp(-mu) * yields.y1
-    return max(0.0, singles * (1 - error_penalty(yields.phase_error)) - f_ec * total * binary_entropy(error_rate))

@@ -1,18 +1,20 @@
 """What the estimation of three-state BB84 is told about a block: counts by intensity, state and outcome.
 
 Assumes states, labels and bases drawn independently of each other with the declared probabilities. Guarantees that
-the counts are non-negative integers of the right shape.
+the counts are non-negative integers of the right shape; what they show of those probabilities is compared.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.estimation.claims import SIGMAS
 from qkdpp.estimation.counts import P_SUM_TOLERANCE
 from qkdpp.estimation.virtual_states import ThreeStates
 
@@ -20,6 +22,7 @@ BASIS_TOLERANCE = 0.05
 """How far Bob's share of a basis may be off, relative to the declared probability of the rarer one."""
 _SIGMAS = 6.5
 """Standard errors allowed for besides: exceeded by chance with probability below 1e-10."""
+_STATES = ("Z0", "Z1", "X0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +36,8 @@ class ThreeStateCounts:
         p_bob: probability that Bob measures Z, and X.
         n: int64[K, 3, 4], detections by label, state sent (Z0, Z1, X0) and outcome (Z0, Z1, X0, X1). Those outside the
             key must all be known; inside it only the sums over Bob's outcome and Alice's bit are looked at.
+        sent: int64[K, 3], pulses sent by label and state, or None. Without it nothing shows whether states were sent as
+            often as declared, on which the phase error rests.
 
     Raises:
         ConfigError: probabilities that no source or receiver can have.
@@ -44,6 +49,7 @@ class ThreeStateCounts:
     states: ThreeStates
     p_bob: tuple[float, float]
     n: NDArray[np.int64]
+    sent: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         k = len(self.intensities)
@@ -53,10 +59,13 @@ class ThreeStateCounts:
             raise ConfigError("p_intensity: probabilities must add up to 1")
         if len(self.p_bob) != 2 or not all(0 < p < 1 for p in self.p_bob) or abs(sum(self.p_bob) - 1) > P_SUM_TOLERANCE:
             raise ConfigError("p_bob: probabilities of Bob's bases Z and X, both above 0, sum 1")
-        if not isinstance(self.n, np.ndarray) or self.n.dtype != np.int64 or self.n.shape != (k, 3, 4):
-            raise InputError(f"counts: n must be an int64 array of shape {(k, 3, 4)}")
-        if bool(np.any(self.n < 0)):
-            raise InputError("counts: n holds negative numbers")
+        for name, table, shape in (("n", self.n, (k, 3, 4)), ("sent", self.sent, (k, 3))):
+            if table is None and name == "sent":
+                continue
+            if not isinstance(table, np.ndarray) or table.dtype != np.int64 or table.shape != shape:
+                raise InputError(f"counts: {name} must be an int64 array of shape {shape}")
+            if bool(np.any(table < 0)):
+                raise InputError(f"counts: {name} holds negative numbers")
 
     @property
     def detections(self) -> int:
@@ -69,19 +78,34 @@ class ThreeStateCounts:
         return np.asarray(self.n[:, :2, :2].sum(axis=(1, 2)))
 
     def scaled(self, factor: float) -> ThreeStateCounts:
-        """The same proportions with ``factor`` times as many detections (rounded)."""
-        return replace(self, n=np.rint(self.n * factor).astype(np.int64))
+        """The same proportions with ``factor`` times as many detections (rounded), without the pulses sent."""
+        return replace(self, n=np.rint(self.n * factor).astype(np.int64), sent=None)
 
     def contradictions(self) -> tuple[str, ...]:
-        """States whose detections do not show the declared shares of Bob's bases.
+        """What does not fit the declared probabilities: Bob's bases, and states and labels as far as ``sent`` is known.
 
         The length rests on detections that are *there*: counts lost on their way here would pass for a channel without
-        phase errors. Detection probability independent of the basis is an assumption; a gross violation shows here too.
+        phase errors, and so would a state that is sent more often than declared. Detection probability independent of
+        the basis is an assumption; a gross violation shows here too.
         """
-        found = []
-        for s, name in enumerate(("Z0", "Z1", "X0")):
+        return (*self._bases(), *self._sent())
+
+    def _bases(self) -> Iterator[str]:
+        for s, name in enumerate(_STATES):
             total, in_x, p = int(self.n[:, s].sum()), int(self.n[:, s, 2:].sum()), self.p_bob[1]
             allowed = BASIS_TOLERANCE * min(self.p_bob) * total + _SIGMAS * math.sqrt(max(total * p * (1 - p), 1.0))
             if abs(in_x - p * total) > allowed:
-                found.append(f"Bob's bases for state {name}: {in_x} of {total} in X, declared {p:g}")
-        return tuple(found)
+                yield f"Bob's bases for state {name}: {in_x} of {total} in X, declared {p:g}"
+
+    def _sent(self) -> Iterator[str]:
+        if self.sent is None:
+            return
+        total = int(self.sent.sum())
+        for k, of_label in enumerate(self.p_intensity):
+            for s, name in enumerate(_STATES):
+                sent, detected, p = int(self.sent[k, s]), int(self.n[k, s].sum()), of_label * self.states.probability[s]
+                allowed = self.states.tolerance * p * total + SIGMAS * math.sqrt(max(total * p * (1 - p), 1.0))
+                if abs(sent - p * total) > allowed:
+                    yield f"state {name} of intensity {k}: {sent} of {total} pulses sent, declared {p:g}"
+                if detected > sent:
+                    yield f"state {name} of intensity {k}: {detected} detections of {sent} pulses sent"
