@@ -39,6 +39,11 @@ FRAMES = {
 TINY_FRAME_BITS = 1 << 12
 GOALS = {"cascade": {0.01: 300e6, 0.05: 100e6}, "hamming": {0.01: 500e6}}
 """Bits per second, both parties together."""
+F_GOALS = {
+    "cascade": {0.01: 1.04, 0.02: 1.05, 0.03: 1.05, 0.05: 1.05, 0.08: 1.08, 0.11: 1.08},
+    "hamming": dict.fromkeys((0.01, 0.02, 0.03, 0.05), 1.40),
+}
+"""Most that f shall be."""
 TNO_BITS = 2000
 """Bits for the peer, which handles some ten thousand a second."""
 
@@ -98,7 +103,7 @@ def _row(corrector: Cascade | Hamming, frames: int, qber: float, effort: Effort)
         run=lambda d: correct(corrector, d),
         goal=GOALS[name].get(qber),
         peers=(peer,) if qber in FEW_QBERS and effort is not Effort.TINY else (),
-        figures=efficiency,
+        figures=lambda keys, done: efficiency(keys, done) | {"f goal": F_GOALS[name].get(qber)},
     )
 
 

@@ -11,6 +11,7 @@ from qkdpp.bench.runner import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Points = list[tuple[float, float]]
 SUFFIXES = (".svg", ".png", ".pdf")
 _LOOKS = {"cascade": ("#0072b2", "o"), "hamming": ("#d55e00", "s")}
 """Told apart with any colour vision and in grey."""
@@ -55,35 +56,48 @@ def _percent(row: Row) -> float:
 
 
 def _draw_leak(axes: Axes, method: str, rows: list[Row]) -> None:
-    colour, marker = _LOOKS[method]
-    for name, style, label in (("f", "-", method), ("f verified", ":", f"{method}, with verification")):
-        points = [(_percent(row), f) for row in rows if (f := row.figures[name]) is not None]
-        axes.plot(*zip(*points, strict=True), style, color=colour, marker=marker, markersize=4, label=label)
+    points = [(_percent(row), f) for row in rows if (f := row.figures["f"]) is not None]
+    goals = [(_percent(row), goal) for row in rows if (goal := row.figures["f goal"]) is not None]
+    _draw(axes, method, points, goals)
 
 
 def _draw_speed(axes: Axes, method: str, rows: list[Row]) -> None:
-    colour, marker = _LOOKS[method]
-    percents = [_percent(row) for row in rows]
-    axes.plot(percents, [row.rate / 1e6 for row in rows], color=colour, marker=marker, markersize=4, label=method)
+    points = [(_percent(row), row.rate / 1e6) for row in rows]
+    goals = [(_percent(row), row.goal / 1e6) for row in rows if row.goal is not None]
+    _draw(axes, method, points, goals)
     axes.fill_between(
-        percents,
-        [r.lower / 1e6 for r in rows],
-        [r.upper / 1e6 for r in rows],
-        color=colour,
+        [x for x, _ in points],
+        [row.lower / 1e6 for row in rows],
+        [row.upper / 1e6 for row in rows],
+        color=_LOOKS[method][0],
         alpha=0.15,
         linewidth=0,
     )
-    goals = [(percent, row.goal / 1e6) for percent, row in zip(percents, rows, strict=True) if row.goal is not None]
-    for x, y in goals:
-        axes.plot([x], [y], marker=marker, markersize=7, color=colour, fillstyle="none", linestyle="none")
+
+
+def _draw(axes: Axes, method: str, points: Points, goals: Points) -> None:
+    """A line through the points, hollow marks at the goals."""
+    colour, marker = _LOOKS[method]
+    axes.plot([x for x, _ in points], [y for _, y in points], color=colour, marker=marker, markersize=4, label=method)
+    axes.plot(
+        [x for x, _ in goals],
+        [y for _, y in goals],
+        marker=marker,
+        markersize=8,
+        color=colour,
+        fillstyle="none",
+        linestyle="none",
+        label=f"{method}, goal",
+    )
 
 
 def _finish(leak: Axes, speed: Axes) -> None:
     leak.axhline(1.0, color="#000000", linewidth=0.8)
     leak.set(title="Leak over the Shannon limit", xlabel="error rate (%)", ylabel="f")
     speed.set(title="Both parties on one core", xlabel="error rate (%)", ylabel="Mbit/s", yscale="log")
-    speed.plot([], [], marker="o", markersize=7, color="#000000", fillstyle="none", linestyle="none", label="goal")
+    speed.yaxis.set_major_formatter("{x:g}")
+    speed.yaxis.set_minor_formatter("{x:g}")
+    speed.tick_params(axis="y", which="minor", labelsize=7)
     for axes in (leak, speed):
         axes.set_xlim(left=0)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+        axes.legend()

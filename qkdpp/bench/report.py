@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from qkdpp import __version__, kernels
-from qkdpp.bench.runner import Now, Row, measure
+from qkdpp.bench.runner import Row, measure
 from qkdpp.bench.workload import Effort, Workload
 
 FORMAT = 1
@@ -57,14 +57,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
 
-def run(
-    workloads: Sequence[Workload], effort: Effort, now: Now, progress: Callable[[str], None] = lambda what: None
-) -> Report:
+def run(workloads: Sequence[Workload], effort: Effort, progress: Callable[[str], None] = lambda what: None) -> Report:
     """Measures the workloads one after the other."""
     about, rows = machine(), []
     for i, workload in enumerate(workloads, start=1):
         progress(f"{i} of {len(workloads)}, {workload.area}: {workload.kernel}, {workload.size}")
-        rows.append(measure(workload, BUDGET_S[effort], now))
+        rows.append(measure(workload, BUDGET_S[effort]))
     return Report(format=FORMAT, effort=effort.value, machine=about, rows=tuple(rows))
 
 

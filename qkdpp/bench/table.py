@@ -12,7 +12,8 @@ WIDTH = 100
 _INDENT = "    "
 _HEAD = f"{'kernel':<22}{'size':<26}{'rate':>15}{'quartiles':>12}{'goal':>16}{'dB':>7}"
 _CORRECTION_HEAD = (
-    f"{'':9}{'QBER':>7}{'f':>8}{'f verif.':>10}{'/log2 C':>9}{'failed':>12}{'rounds':>8}{'bytes/kbit':>12}{'Mbit/s':>9}"
+    f"{'':9}{'QBER':>7}{'f':>8}{'goal':>6}{'verified':>10}{'/ log2 C':>10}{'failed':>12}{'rounds':>8}"
+    f"{'bytes/kbit':>12}{'Mbit/s':>9}"
 )
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -44,7 +45,7 @@ def _about(machine: Machine) -> Iterator[str]:
     tier = " ".join(word for word in (machine.backend, machine.isa) if word)
     about = f"{machine.cpu}, {machine.cores} cores{load}, {machine.system}; kernels: {tier}, loops: {machine.loops}"
     yield from textwrap.wrap(about, WIDTH)
-    yield "dB: 10 log10 of rate over goal, negative where missed; peers run in turns with ours"
+    yield "rates per second of processor time; dB: 10 log10 of rate over goal; peers run in turns with ours"
 
 
 def _row(row: Row) -> Iterator[str]:
@@ -78,8 +79,9 @@ def _efficiency(row: Row) -> str:
     failed = f"{figure('failed frames', 0)} of {figure('frames', 0)}"
     traffic = (row.figures["bytes"] or 0.0) / row.amount * 1000
     return (
-        f"{row.kernel:<9}{100 * (row.figures['qber'] or 0.0):>5.2f} %{figure('f', 4):>8}{figure('f verified', 4):>10}"
-        f"{figure('over log2 C', 4):>9}{failed:>12}{figure('round trips', 0):>8}{traffic:>12.1f}{row.rate / 1e6:>9.1f}"
+        f"{row.kernel:<9}{100 * (row.figures['qber'] or 0.0):>5.2f} %{figure('f', 4):>8}{figure('f goal', 2):>6}"
+        f"{figure('f verified', 4):>10}{figure('over log2 C', 4):>10}{failed:>12}{figure('round trips', 0):>8}"
+        f"{traffic:>12.1f}{row.rate / 1e6:>9.1f}"
     )
 
 

@@ -27,14 +27,13 @@ def command(
     """
     from qkdpp import bench
     from qkdpp.cli.console import Progress
-    from qkdpp.offline.steady import now
 
     effort = bench.Effort.QUICK if quick else bench.Effort.FULL
     workloads = bench.workloads(areas, effort)
     if plot is not None:
         _check_plot(plot, {workload.area for workload in workloads})
     with Progress(quiet=json_) as progress:
-        report = bench.run(workloads, effort, now, progress.step)
+        report = bench.run(workloads, effort, progress.step)
     if json_:
         import msgspec
 
