@@ -53,3 +53,11 @@ int qk_toeplitz_hash(uint64_t *out, size_t out_bits, const uint64_t *key, size_t
 
 /* Words of scratch that qk_toeplitz_hash needs. */
 size_t qk_toeplitz_scratch_words(size_t n_bits, size_t out_bits);
+
+/* The modified form, with k = n_bits - out_bits: out[i] = key[i] ^ XOR over j < k of seed[i - j + k - 1] &
+ * key[out_bits + j]. key: n_bits; seed: n_bits - 1; 1 <= out_bits < n_bits <= 2^28. */
+int qk_toeplitz_hash_modified(uint64_t *out, size_t out_bits, const uint64_t *key, size_t n_bits,
+                              const uint64_t *seed, uint64_t *scratch, size_t scratch_words);
+
+/* Words of scratch that qk_toeplitz_hash_modified needs. */
+size_t qk_toeplitz_modified_scratch_words(size_t n_bits, size_t out_bits);

@@ -44,11 +44,16 @@ static inline int log2_ceil(size_t n)
     return m;
 }
 
-/* log2 of the points of the transform: products of pieces of 32 bits must fit. */
-static inline int toeplitz_log_points(size_t n_bits, size_t out_bits)
+/* Points of the transform, a power of two or three quarters of one: products of pieces of 32 bits must fit. */
+static inline size_t toeplitz_points(size_t n_bits, size_t out_bits)
 {
-    const int m = log2_ceil(pieces(n_bits, 32) + pieces(out_bits, 32));
-    return m < TOEPLITZ_MIN_LOG_POINTS ? TOEPLITZ_MIN_LOG_POINTS : m;
+    const size_t need = pieces(n_bits, 32) + pieces(out_bits, 32);
+    const int m = log2_ceil(need);
+    if (m < TOEPLITZ_MIN_LOG_POINTS) {
+        return (size_t)1 << TOEPLITZ_MIN_LOG_POINTS;
+    }
+    const size_t quarter = ((size_t)1 << m) / 4;
+    return need <= 3 * quarter && m >= TOEPLITZ_MIN_LOG_POINTS + 2 ? 3 * quarter : 4 * quarter;
 }
 
 /* n bits of a packed string of n_words words that begin at bit `start`, which may be negative; zeros outside. */

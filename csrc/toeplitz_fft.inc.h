@@ -13,7 +13,7 @@
 
 #include "toeplitz_basis.inc.h"
 
-enum { TILE_LOG = 2 * LOG_VL, TILE = 1 << TILE_LOG };
+enum { TILE_LOG = 2 * LOG_VL, TILE = 1 << TILE_LOG, WIDEN_RUN = 16 };
 
 /* The steps on a pair (a, b) with twiddle w. */
 enum step {
@@ -238,51 +238,110 @@ static void multiply_transposed(const plan *p, uint64_t *a, const uint64_t *valu
     pass(FORWARD_TRANSPOSED, p, a, c, m, levels);
 }
 
-/* 32-bit pieces in the upper half of an array of n words become words, in place: what is read lies ahead. */
-QK_INLINE void widen(uint64_t *a, size_t n)
+/* Three quarters of 4 h points, h = 2^(m - 2), are the first 2 h and the coset of h behind them, on which s_(m-1) is 1
+ * and s_(m-2) is w = v_1. What is evaluated there: a2 += a0 + w a1. */
+static void extend(uint64_t *a, size_t h)
 {
-    enum { RUN = 16 };
-    const u32 *narrow = (const u32 *)(a + n / 2);
-    for (size_t i = 0; i < n; i += RUN) {
-        uint32_t run[RUN];
-        memcpy(run, narrow + i, sizeof run);
-        for (size_t j = 0; j < RUN; j++) {
-            a[i + j] = run[j];
-        }
+    const V w = v_set1(toeplitz_cantor[1]);
+    for (size_t i = 0; i < h; i += VL) {
+        const V low = v_xor(v_load(a + i), v_load(a + 2 * h + i));
+        v_store(a + 2 * h + i, v_xor(low, v_mul(v_load(a + h + i), w)));
     }
 }
 
-/* Piece i is piece n_pieces - 1 - i of the key; then evaluated at all points. */
-static void transform_key(const plan *p, uint64_t *a, int m, const uint64_t *key, size_t n_pieces, uint64_t *block)
+/* The transpose: a0 += a2, a1 += w a2. */
+static void extend_transposed(uint64_t *a, size_t h)
 {
-    const size_t n = (size_t)1 << m;
-    u32 *narrow = (u32 *)(a + n / 2);
+    const V w = v_set1(toeplitz_cantor[1]);
+    for (size_t i = 0; i < h; i += VL) {
+        const V last = v_load(a + 2 * h + i);
+        v_store(a + i, v_xor(v_load(a + i), last));
+        v_store(a + h + i, v_xor(v_load(a + h + i), v_mul(last, w)));
+    }
+}
+
+/* Pieces of 32 bits become words, from the lower addresses on or from the higher ones. */
+QK_INLINE void widen_run(uint64_t *to, const u32 *from, size_t i)
+{
+    uint32_t run[WIDEN_RUN];
+    memcpy(run, from + i, sizeof run);
+    for (size_t j = 0; j < WIDEN_RUN; j++) {
+        to[i + j] = run[j];
+    }
+}
+
+/* Pieces of 32 bits, as many as fill 2^m / 2 words, before they become words. They end where the n words do. */
+QK_INLINE u32 *narrow_part(uint64_t *a, size_t n) { return (u32 *)(a + n - ((size_t)1 << log2_ceil(n)) / 2); }
+
+/* n pieces from `narrow_part` on become words, in place: what is read has not been written, as the first 2^m / 2 go
+ * upwards and the others downwards. */
+QK_INLINE void widen(uint64_t *a, size_t n)
+{
+    const size_t power = (size_t)1 << log2_ceil(n), upwards = n < power ? power / 2 : n;
+    const u32 *narrow = narrow_part(a, n);
+    for (size_t i = 0; i < upwards; i += WIDEN_RUN) {
+        widen_run(a, narrow, i);
+    }
+    for (size_t i = n; i > upwards; i -= WIDEN_RUN) {
+        widen_run(a, narrow, i - WIDEN_RUN);
+    }
+}
+
+/* Piece i is piece n_pieces - 1 - i of the key, without what lies behind its last bit; then evaluated at all points. */
+static void transform_key(const plan *p, uint64_t *a, size_t n, const uint64_t *key, size_t n_bits, uint64_t *block)
+{
+    const int m = log2_ceil(n);
+    const size_t n_pieces = pieces(n_bits, 32);
+    u32 *narrow = narrow_part(a, n);
     for (size_t i = 0; i < n_pieces; i++) {
         narrow[i] = qk_load32((const uint8_t *)key + 4 * (n_pieces - 1 - i));
     }
-    memset(narrow + n_pieces, 0, 4 * (n - n_pieces));
+    narrow[0] &= UINT32_MAX >> (32 * n_pieces - n_bits);
+    memset(narrow + n_pieces, 0, 4 * (((size_t)1 << m) - n_pieces));
     change_basis(TO_NOVEL, narrow, log2_ceil(n_pieces), 1, block);
     widen(a, n);
-    evaluate(p, a, 0, m);
+    if (n >> m) {
+        evaluate(p, a, 0, m);
+    } else {
+        extend(a, n / 3);
+        evaluate(p, a, 0, m - 1);
+        evaluate(p, a + n / 3 * 2, n / 3 * 2, m - 2);
+    }
 }
 
 /* The seed shifted up by 1 to 32 bits, in pieces, and the transpose of the change back from the novel basis. */
-static void prepare_seed(uint64_t *a, int m, const uint64_t *seed, size_t seed_bits, size_t shift, uint64_t *block)
+static void prepare_seed(uint64_t *a, size_t n, const uint64_t *seed, size_t seed_bits, size_t shift, uint64_t *block)
 {
-    const size_t n = (size_t)1 << m, n_words = pieces(seed_bits, 64);
-    uint64_t *narrow = a + n / 2;
+    const int m = log2_ceil(n);
+    const size_t n_words = pieces(seed_bits, 64), room = ((size_t)1 << m) / 2;
+    uint64_t *narrow = a + n - room;
     uint64_t before = 0;
     for (size_t i = 0; i < n_words; i++) {
         const uint64_t word = qk_load64(seed + i);
         narrow[i] = word << shift | before >> (64 - shift);
         before = word;
     }
-    memset(narrow + n_words, 0, (n / 2 - n_words) * sizeof *narrow);
-    if (n_words < n / 2) {
+    memset(narrow + n_words, 0, (room - n_words) * sizeof *narrow);
+    if (n_words < room) {
         narrow[n_words] = before >> (64 - shift);
     }
     change_basis(FROM_NOVEL_TRANSPOSED, (u32 *)narrow, m, 1, block);
     widen(a, n);
+}
+
+/* The middle product of the n coefficients and the polynomial with these values. */
+static void multiply(const plan *p, uint64_t *a, const uint64_t *values, size_t n)
+{
+    const int m = log2_ceil(n);
+    if (n >> m) {
+        multiply_transposed(p, a, values, 0, m);
+        return;
+    }
+    const size_t coset = n / 3 * 2;
+    extend_transposed(a, n / 3);
+    multiply_transposed(p, a, values, 0, m - 1);
+    multiply_transposed(p, a + coset, values + coset, coset, m - 2);
+    extend_transposed(a, n / 3);
 }
 
 /* Adds up coefficients, 32 bits apart: output piece i is the low half of D[i + 1] plus the high half of D[i]. */
@@ -303,14 +362,14 @@ void TIER(toeplitz_fft)(uint64_t *out, size_t out_bits, const uint64_t *key, siz
                         uint64_t *scratch)
 {
     const size_t key_pieces = pieces(n_bits, 32), out_pieces = pieces(out_bits, 32) + 1;
-    const int m = toeplitz_log_points(n_bits, out_bits);
-    const size_t n = (size_t)1 << m;
-    uint64_t *values = scratch, *a = values + n, *block = a + n;
+    const size_t n = toeplitz_points(n_bits, out_bits);
+    /* The last change of basis needs a power of two: it may overwrite the values, which are no longer needed. */
+    uint64_t *a = scratch, *values = a + n, *block = values + n;
     plan p;
     make_plan(&p, block + TOEPLITZ_BLOCK_WORDS);
-    transform_key(&p, values, m, key, key_pieces, block);
-    prepare_seed(a, m, seed, n_bits + out_bits - 1, 32 * key_pieces - n_bits + 1, block);
-    multiply_transposed(&p, a, values, 0, m);
+    transform_key(&p, values, n, key, n_bits, block);
+    prepare_seed(a, n, seed, n_bits + out_bits - 1, 32 * key_pieces - n_bits + 1, block);
+    multiply(&p, a, values, n);
     change_basis(TO_NOVEL_TRANSPOSED, (u32 *)a, log2_ceil(out_pieces), 2, block);
     collect(out, out_bits, a);
     qk_wipe(scratch, (2 * n + TOEPLITZ_BLOCK_WORDS) * sizeof *scratch);

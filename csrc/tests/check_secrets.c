@@ -34,9 +34,11 @@ static void check_poly(void)
 static void check_toeplitz(size_t n_bits, size_t out_bits)
 {
     const size_t n_words = qk_toeplitz_scratch_words(n_bits, out_bits);
+    const size_t modified_words = qk_toeplitz_modified_scratch_words(n_bits, out_bits);
     uint64_t *key = secret((n_bits + 63) / 64 * 8), *seed = secret((n_bits + out_bits + 62) / 64 * 8);
-    uint64_t *out = malloc((out_bits + 63) / 64 * 8), *scratch = malloc(n_words * 8);
+    uint64_t *out = malloc((out_bits + 63) / 64 * 8), *scratch = malloc((n_words + modified_words) * 8);
     qk_toeplitz_hash(out, out_bits, key, n_bits, seed, scratch, n_words);
+    qk_toeplitz_hash_modified(out, out_bits, key, n_bits, seed, scratch, modified_words);
     free(key);
     free(seed);
     free(out);
@@ -62,6 +64,8 @@ int main(int argc, char **argv)
     check_poly();
     check_toeplitz(1000, 500);
     check_toeplitz(9000, 9000);
+    check_toeplitz(32700, 16400);
+    check_toeplitz(65000, 32800);
     check_toeplitz(70000, 35000);
     if (argc > 2) {
         const uint8_t *control = secret(1);

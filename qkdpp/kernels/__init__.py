@@ -8,7 +8,7 @@ Each kernel is a module named after it; where there is a Numba tier it lies in
 from qkdpp.kernels.backend import Backend, available, backend, isa, loops, use_backend
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
 from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash, poly_hash_many
-from qkdpp.kernels.toeplitz import toeplitz_hash
+from qkdpp.kernels.toeplitz import modified_seed_bits, toeplitz_hash, toeplitz_hash_modified
 
 __all__ = [
     "Backend",
@@ -22,8 +22,10 @@ __all__ = [
     "encode_slots",
     "isa",
     "loops",
+    "modified_seed_bits",
     "poly_hash",
     "poly_hash_many",
     "toeplitz_hash",
+    "toeplitz_hash_modified",
     "use_backend",
 ]

@@ -132,11 +132,21 @@ def poly_hash_many(
 
 def toeplitz_hash(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
     """The hash, uint64[ceil(out_bits / 64)]; scratch of at most 2 bytes per key bit beside some KiB."""
+    return _toeplitz("", key, n_bits, seed, out_bits)
+
+
+def toeplitz_hash_modified(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
+    """The modified form for ``out_bits < n_bits``; scratch of at most 1.3 bytes per key bit beside some KiB."""
+    return _toeplitz("_modified", key, n_bits, seed, out_bits)
+
+
+def _toeplitz(form: str, key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
     lib = _module().lib
+    kernel, scratch_words = getattr(lib, f"qk_toeplitz_hash{form}"), getattr(lib, f"qk_toeplitz{form}_scratch_words")
     out = np.empty(n_words(out_bits), dtype="<u8")
-    scratch = np.empty(lib.qk_toeplitz_scratch_words(n_bits, out_bits), dtype=np.uint64)
+    scratch = np.empty(scratch_words(n_bits, out_bits), dtype=np.uint64)
     _ensure(
-        lib.qk_toeplitz_hash(
+        kernel(
             _words(out, out=True),
             out_bits,
             _words(np.ascontiguousarray(key)),

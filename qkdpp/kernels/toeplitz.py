@@ -1,9 +1,13 @@
 """Toeplitz hashing over GF(2): exact privacy amplification of up to 2^28 bits.
 
 y[i] = XOR over j of seed[i - j + n - 1] & key[j]: the middle coefficients of a
-product of polynomials. The C tier computes it over finite fields: exact by
-construction, without branches or addresses that depend on the data, at most
-2 bytes per key bit.
+product of polynomials. The modified form hashes by (I | T): the first l key
+bits are added to the Toeplitz hash of the other n - l. It takes n - 1 seed bits
+instead of n + l - 1 and a smaller product; universal_2 as well.
+
+The C tier computes products over finite fields: exact by construction, without
+branches or addresses that depend on the data, at most 2 bytes per key bit, 1.3
+for the modified form.
 
 Without C it is computed as integers by float64 Fourier transforms of blocks of
 at most ``BLOCK_BITS`` bits and reduced modulo 2. For n up to 2^28 the rounding
@@ -57,8 +61,7 @@ def toeplitz_hash(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
     Raises:
         KernelError: wrong sizes, or a transform that is not accurate.
     """
-    if not 1 <= out_bits <= n_bits <= MAX_BITS:
-        raise KernelError(f"cannot hash {n_bits} bits to {out_bits}; need 1 <= out <= n <= {MAX_BITS}")
+    _check_sizes(n_bits, out_bits)
     _check("key", key, n_bits)
     _check("seed", seed, n_bits + out_bits - 1)
     if backend() == "c":
@@ -66,13 +69,60 @@ def toeplitz_hash(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
     return _by_floats(key, n_bits, seed, out_bits)
 
 
+def modified_seed_bits(n_bits: int, out_bits: int) -> int:
+    """Seed bits of the modified form: n - 1, none where the matrix is the identity (out_bits = n_bits)."""
+    return n_bits - 1 if out_bits < n_bits else 0
+
+
+def toeplitz_hash_modified(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
+    """Hashes ``n_bits`` key bits to ``out_bits`` by (I | T), 1 <= out_bits <= n_bits <= 2^28.
+
+    With l = ``out_bits`` and k = n - l, T of l rows and k columns:
+    y[i] = key[i] ^ XOR over j < k of seed[i - j + k - 1] & key[l + j].
+    Universal_2, not XOR-universal (proof: ``docs/notes/toeplitz.md``).
+
+    Args:
+        key: uint64[ceil(n_bits / 64)], packed bits.
+        n_bits: number of key bits.
+        seed: packed bits, ``modified_seed_bits(n_bits, out_bits)`` of them, uniform, drawn for this key alone.
+        out_bits: number of output bits.
+
+    Returns:
+        uint64[ceil(out_bits / 64)], packed bits, zero padding.
+
+    Raises:
+        KernelError: wrong sizes, or a transform that is not accurate.
+    """
+    _check_sizes(n_bits, out_bits)
+    _check("key", key, n_bits)
+    _check("seed", seed, modified_seed_bits(n_bits, out_bits))
+    if out_bits == n_bits:
+        return key.copy()
+    if backend() == "c":
+        return compiled.toeplitz_hash_modified(key, n_bits, seed, out_bits)
+    tail_bits = n_bits - out_bits
+    out = _by_floats(_window(key, out_bits, n_words(tail_bits)), tail_bits, seed, out_bits)
+    return _masked(out ^ key[: out.size], out_bits)
+
+
+def _masked(words: Words, n_bits: int) -> Words:
+    """The same array, with zero padding."""
+    if n_bits & 63:
+        words[-1] &= np.uint64((1 << (n_bits & 63)) - 1)
+    return words
+
+
 def _by_floats(key: Words, n_bits: int, seed: Words, out_bits: int) -> Words:
-    block = min(BLOCK_BITS, max(64, 1 << (n_bits - 1).bit_length()))
-    out = _Blocks(key, n_bits, seed, block).hash(out_bits)
-    if out_bits & 63:
-        out[-1] &= np.uint64((1 << (out_bits & 63)) - 1)
+    """The hash for any sizes, out_bits > n_bits included."""
+    block = min(BLOCK_BITS, max(64, 1 << (max(n_bits, out_bits) - 1).bit_length()))
+    out = _masked(_Blocks(key, n_bits, seed, block).hash(out_bits), out_bits)
     _self_check(key, n_bits, seed, out, out_bits)
     return out
+
+
+def _check_sizes(n_bits: int, out_bits: int) -> None:
+    if not 1 <= out_bits <= n_bits <= MAX_BITS:
+        raise KernelError(f"cannot hash {n_bits} bits to {out_bits}; need 1 <= out <= n <= {MAX_BITS}")
 
 
 def _check(name: str, words: Words, n_bits: int) -> None:

@@ -1,11 +1,15 @@
 """Every tier and instruction set that is here, and the field GF(2^128) of an independent library."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qkdpp.kernels import available, backend, compiled, isa, use_backend
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def tiers() -> list[str]:

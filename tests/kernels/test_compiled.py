@@ -118,17 +118,33 @@ def test_toeplitz_hash(kernels: Any, arena: Arena, n: int) -> None:
         assert bytes(kernels.ffi.buffer(out, 8 * n_words(out_bits))) == expected.tobytes()
 
 
-def test_scratch_is_wiped(kernels: Any) -> None:
-    """Nothing of the key or its transform stays behind, for the direct product and for the transform."""
-    for n in (1000, 20_000):
-        size = kernels.lib.qk_toeplitz_scratch_words(n, n)
-        ones = [np.full(n_words(length), ~np.uint64(0)) for length in (n, n, 2 * n - 1)]
-        pointers = [kernels.ffi.from_buffer("uint64_t[]", array) for array in ones]
-        scratch = np.zeros(size, dtype=np.uint64)
-        scratch_at = kernels.ffi.from_buffer("uint64_t[]", scratch)
-        kernels.lib.qk_toeplitz_hash(pointers[0], n, pointers[1], n, pointers[2], scratch_at, size)
-        constants = scratch[-(3 * 256 + 8) :] if n > 10_000 else scratch[:0]
-        assert np.count_nonzero(scratch) == np.count_nonzero(constants)
+@pytest.mark.parametrize("n", [*LENGTHS[2:], 20_500])
+def test_toeplitz_hash_modified(kernels: Any, arena: Arena, n: int) -> None:
+    for out_bits in {1, n // 2, n - 1}:
+        key, seed = (Bits.from_array(RNG.integers(0, 2, size)) for size in (n, n - 1))
+        size = kernels.lib.qk_toeplitz_modified_scratch_words(n, out_bits)
+        out, scratch = arena.words(8 * n_words(out_bits)), arena.words(8 * size)
+        key_at = arena.words(key.words.nbytes, key.words.tobytes())
+        seed_at = arena.words(seed.words.nbytes, seed.words.tobytes())
+        status = kernels.lib.qk_toeplitz_hash_modified(out, out_bits, key_at, n, seed_at, scratch, size)
+        assert status == kernels.lib.QK_OK
+        expected = by_numpy(toeplitz.toeplitz_hash_modified, key.words, n, seed.words, out_bits)
+        assert bytes(kernels.ffi.buffer(out, 8 * n_words(out_bits))) == expected.tobytes()
+
+
+@pytest.mark.parametrize("form", ["", "_modified"])
+@pytest.mark.parametrize("n", [1000, 16_384, 16_385, 24_576, 40_000])
+def test_scratch_is_wiped(kernels: Any, form: str, n: int) -> None:
+    """Nothing of the key or its transform stays behind: direct products, transforms of both kinds, split products."""
+    kernel, sizes = (getattr(kernels.lib, f"qk_toeplitz{name}") for name in (f"_hash{form}", f"{form}_scratch_words"))
+    out_bits = n // 2
+    size = sizes(n, out_bits)
+    ones = [np.full(n_words(length), ~np.uint64(0)) for length in (out_bits, n, n + out_bits)]
+    pointers = [kernels.ffi.from_buffer("uint64_t[]", array) for array in ones]
+    scratch = np.zeros(size, dtype=np.uint64)
+    kernel(pointers[0], out_bits, pointers[1], n, pointers[2], kernels.ffi.from_buffer("uint64_t[]", scratch), size)
+    constants = scratch[-(3 * 256 + 8) :] if n > 10_000 else scratch[:0]
+    assert np.count_nonzero(scratch) == np.count_nonzero(constants)
 
 
 @pytest.mark.parametrize(("n", "out_bits"), [(0, 0), (10, 0), (10, 11), ((1 << 28) + 1, 5)])
@@ -138,17 +154,22 @@ def test_sizes_out_of_range_are_refused(kernels: Any, n: int, out_bits: int) -> 
     assert status == kernels.lib.QK_BAD_SIZE
     with pytest.raises(KernelError, match="refused"):
         compiled._ensure(status)
+    status = kernels.lib.qk_toeplitz_hash_modified(none, out_bits, none, n, none, none, 1 << 40)
+    assert status == kernels.lib.QK_BAD_SIZE
 
 
 def test_too_little_scratch_is_refused(kernels: Any) -> None:
     none, size = kernels.ffi.NULL, kernels.lib.qk_toeplitz_scratch_words(5000, 100)
     assert kernels.lib.qk_toeplitz_hash(none, 100, none, 5000, none, none, size - 1) == kernels.lib.QK_BAD_SIZE
+    size = kernels.lib.qk_toeplitz_modified_scratch_words(5000, 100)
+    assert kernels.lib.qk_toeplitz_hash_modified(none, 100, none, 5000, none, none, size - 1) == kernels.lib.QK_BAD_SIZE
 
 
 @pytest.mark.parametrize("n", [1 << 16, (1 << 16) + 33, 1 << 20, 1 << 24, 1 << 28])
 def test_scratch_stays_within_four_bytes_per_bit(kernels: Any, n: int) -> None:
     for out_bits in (1, n // 2, n):
         assert 8 * kernels.lib.qk_toeplitz_scratch_words(n, out_bits) <= 4 * n
+        assert 8 * kernels.lib.qk_toeplitz_modified_scratch_words(n, out_bits) <= 2 * n
 
 
 def test_unknown_tiers_are_refused(kernels: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toeplitz_oracles import AWKWARD, RNG, as_integer, by_decimals, by_matrix, one_bit, random_bits, small_cases
 
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import KernelError
@@ -12,30 +13,6 @@ from qkdpp.kernels import toeplitz, toeplitz_hash
 
 pytestmark = pytest.mark.usefixtures("tier")
 in_floats = pytest.mark.parametrize("tier", ["numpy"], indirect=True)
-RNG = np.random.default_rng(20)
-AWKWARD = (1, 2, 7, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025)
-
-
-def random_bits(n: int) -> Bits:
-    return Bits.from_array(RNG.integers(0, 2, n, dtype=np.uint8))
-
-
-def by_definition(key: Bits, seed: Bits, out_bits: int) -> list[int]:
-    """y[i] = XOR over j of seed[i - j + n - 1] & key[j], as an explicit matrix."""
-    n, k, s = key.n, key.to_array(), seed.to_array()
-    matrix = s[np.arange(out_bits)[:, None] - np.arange(n)[None, :] + n - 1]
-    return [int(value) & 1 for value in matrix.astype(np.int64) @ k.astype(np.int64)]
-
-
-def by_big_integers(key: Bits, seed: Bits, out_bits: int) -> np.ndarray:
-    """The product of two polynomials as one product of Python integers with 32 bits per coefficient."""
-
-    def spread(bits: Bits) -> int:
-        return int.from_bytes(bits.to_array().astype("<u4").tobytes(), "little")
-
-    product = spread(key) * spread(seed)
-    coefficients = np.frombuffer(product.to_bytes(4 * (key.n + seed.n), "little"), dtype="<u4")
-    return (coefficients[key.n - 1 : key.n - 1 + out_bits] & 1).astype(np.uint8)
 
 
 def hashed(key: Bits, seed: Bits, out_bits: int) -> Bits:
@@ -43,23 +20,20 @@ def hashed(key: Bits, seed: Bits, out_bits: int) -> Bits:
 
 
 def check_small_cases(count: int) -> None:
-    for _ in range(count):
-        n = int(RNG.integers(1, 300))
-        out = int(RNG.integers(1, n + 1))
-        key, seed = random_bits(n), random_bits(n + out - 1)
-        assert hashed(key, seed, out).to_array().tolist() == by_definition(key, seed, out)
+    for key, seed, out, expected in small_cases(count, False):
+        assert as_integer(hashed(key, seed, out)) == expected
 
 
 def check_length(n: int) -> None:
     for out in {1, (n + 1) // 2, n - 1, n} - {0}:
         key, seed = random_bits(n), random_bits(n + out - 1)
         result = hashed(key, seed, out)
-        assert result.to_array().tolist() == by_definition(key, seed, out)
+        assert result.to_array().tolist() == by_matrix(key, seed, out)
         assert result.equals(Bits.from_array(result.to_array())), "padding is zero"
 
 
 def test_definition_on_random_small_cases() -> None:
-    check_small_cases(1700)
+    check_small_cases(10_000)
 
 
 @pytest.mark.parametrize("n", AWKWARD)
@@ -97,7 +71,7 @@ def test_exhaustive_small_world() -> None:
         for value in range(2**n):
             key = Bits(np.array([value], dtype="<u8"), n)
             result = hashed(key, seed, out)
-            assert result.to_array().tolist() == by_definition(key, seed, out)
+            assert result.to_array().tolist() == by_matrix(key, seed, out)
             if value:
                 collisions[value] += result.equals(hashed(zero, seed, out))
     assert set(collisions.values()) == {2 ** (n + out - 1) // 2**out}
@@ -106,7 +80,7 @@ def test_exhaustive_small_world() -> None:
 @pytest.mark.parametrize(("n", "out"), [(5000, 2500), (8193, 8192), (16_384, 16_384), (30_001, 7), (131_071, 65_500)])
 def test_independent_product_of_polynomials(n: int, out: int) -> None:
     key, seed = random_bits(n), random_bits(n + out - 1)
-    assert np.array_equal(hashed(key, seed, out).to_array(), by_big_integers(key, seed, out))
+    assert hashed(key, seed, out).equals(by_decimals(key, seed, out))
 
 
 def test_lengths_around_every_power_of_two() -> None:
@@ -130,10 +104,7 @@ def test_linear_checks(n: int, out: int) -> None:
     a, b, seed = random_bits(n), random_bits(n), random_bits(n + out - 1)
     assert hashed(a ^ b, seed, out).equals(hashed(a, seed, out) ^ hashed(b, seed, out))
     for j in {0, 1, (1 << 19) - 1, 1 << 19, 1_048_575, n // 2, n - 1} & set(range(n)):
-        unit = np.zeros(n, dtype=np.uint8)
-        unit[j] = 1
-        column = seed.slice(n - 1 - j, n - 1 - j + out)
-        assert hashed(Bits.from_array(unit), seed, out).equals(column)
+        assert hashed(one_bit(n, j), seed, out).equals(seed.slice(n - 1 - j, n - 1 - j + out))
 
 
 def test_inputs_are_left_alone() -> None:
