@@ -2,7 +2,7 @@
 
 ``Counts`` are tallied before error correction; the length is computed after
 verification, on all frames of the block (``docs/security.md``). Nothing here
-talks to the peer, sees a key bit or imports SciPy.
+talks to the peer, sees a key bit or imports SciPy, but for the linear programmes when they run.
 """
 
 from qkdpp.estimation.asymptotic import Yields, asymptotic_rate, decoy_yields
