@@ -15,7 +15,7 @@ from qkdpp.reconciliation.odd_blocks import mean_errors, odd_share
 
 ERRORS_PER_BLOCK_1: Final = 1.2
 """Mean number of errors in a block of the first pass."""
-ERRORS_PER_BLOCK_2: Final = 2.5
+ERRORS_PER_BLOCK_2: Final = 2.7
 """The same in the second pass, errors found in the first counted in."""
 BLOCKS_3: Final = 8
 """Blocks of the third pass."""
@@ -32,7 +32,7 @@ MAX_SHORT: Final = 1024
 MAX_SHORT_BUSY: Final = 64
 """The same in the third list as long as more than ``BUSY`` nodes of all lists are odd: many errors may be left then."""
 BUSY: Final = 16
-LATE_FROM: Final = 70
+LATE_FROM: Final = 66
 """From this round on the third pass opens even if odd nodes are left."""
 MAX_ROUNDS: Final = 100
 """A frame that is not clean after so many rounds is given up."""

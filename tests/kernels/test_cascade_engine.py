@@ -48,10 +48,8 @@ def guarded(request: pytest.FixtureRequest, keep_tier: None, monkeypatch: pytest
     return arrays
 
 
-def pair(
-    frame_bits: int, n: int, qber: float, hint: float, at: int = 0
-) -> tuple[CompiledBatch, CompiledBatch, Any, Any]:
-    """Both sides' batches of bits ``at`` to ``at + n`` of a key, the errors and the key."""
+def pair(frame_bits: int, n: int, qber: float, hint: float, at: int = 0) -> tuple[CompiledBatch, CompiledBatch, Any]:
+    """Both sides' batches of bits ``at`` to ``at + n`` of a key, and the errors."""
     rng = np.random.default_rng(n)
     key = rng.integers(0, 2, at + n, dtype=np.uint8)
     errors = (rng.random(at + n) < qber).astype(np.uint8)
@@ -68,13 +66,13 @@ def pair(
         )
         for bits, corrects in ((key, False), (key ^ errors, True))
     ]
-    return sides[0], sides[1], errors, key
+    return sides[0], sides[1], errors
 
 
 @pytest.mark.parametrize(("frame_bits", "n"), SHAPES)
 @pytest.mark.parametrize(("qber", "hint"), [(0.0, 0.01), (0.03, 0.03), (0.11, 0.01), (0.5, 0.05)])
 def test_nothing_is_touched_outside(guarded: list[Any], frame_bits: int, n: int, qber: float, hint: float) -> None:
-    alice, bob, errors, key = pair(frame_bits, n, qber, hint, at=0)
+    alice, bob, errors = pair(frame_bits, n, qber, hint)
     while (asked := alice.ask()) is not None:
         own = bob.ask()
         assert own is not None
@@ -105,7 +103,7 @@ def test_answers_of_a_liar_stay_inside(guarded: list[Any]) -> None:
 
 def test_a_batch_that_begins_inside_a_word(guarded: list[Any]) -> None:
     """Errors are found where they are, and none before the batch."""
-    alice, bob, errors, _ = pair(100, 5000, 0.05, 0.05, at=37)
+    alice, bob, errors = pair(100, 5000, 0.05, 0.05, at=37)
     while (asked := alice.ask()) is not None:
         flags = asked ^ bob.ask()  # type: ignore[operator]
         alice.tell(flags)

@@ -10,9 +10,9 @@ import numpy as np
 
 from qkdpp.core.entropy import expand
 
-BLOCK_1, BLOCK_2, BLOCKS_3, MASKS = 1.2, 2.5, 8, 10
+BLOCK_1, BLOCK_2, BLOCKS_3, MASKS = 1.2, 2.7, 8, 10
 SHORT_1, SHORT_2, SHORT_ALL = 0.05, 0.16, 0.045
-LATE, LAST = 70, 100
+LATE, LAST = 66, 100
 
 
 def order(seed, label, n):
