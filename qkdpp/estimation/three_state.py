@@ -179,6 +179,7 @@ def key_length_three_state(
     verification_bits: int,
     dropped_bits: int,
     security: Security,
+    foresee: bool = True,
 ) -> KeyLength:
     """Length of the key of a block of three-state BB84, secure against coherent attacks.
 
@@ -191,6 +192,7 @@ def key_length_three_state(
         verification_bits: bits of all verification tags and outcomes.
         dropped_bits: key bits of frames that were given up.
         security: parameters fixed before the block; profile V.
+        foresee: without a key, also find ``detections_needed``, which takes longer than the length.
 
     Raises:
         ConfigError: parameters that this length does not cover, fewer than three intensities, a prediction for others.
@@ -240,7 +242,7 @@ def key_length_three_state(
         eps_cor=security.eps_cor,
         formula="three-state BB84 with decoys: mismatched counts after Tamaki et al. 2014, dependence after Kato 2020",
         secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=None if value >= 1 else detections_needed(at_scale, matching, unlimited),
+        detections_needed=detections_needed(at_scale, matching, unlimited) if foresee and value < 1 else None,
         profile=security.profile,
         rule=security.rule,
         notes=() if predicted is not None else ("no counts were predicted: Azuma's deviation was used",),

@@ -27,7 +27,7 @@ from qkdpp.estimation.kato import (
 Chances = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """Conditional probabilities of a step, given counts and sums of expectations so far (one of each per block)."""
 
-BLOCKS = 4000
+BLOCKS = 10_000
 
 
 def as_printed(n: int, count: float, eps: float) -> tuple[float, float]:

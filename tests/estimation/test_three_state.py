@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ CHANNELS = {
 }
 
 
-def length(counts: ThreeStateCounts, predicted: ThreeStateCounts | None, leak: int = 0, **security) -> KeyLength:
+def length(counts, predicted: ThreeStateCounts | None, leak: int = 0, foresee: bool = True, **security) -> KeyLength:
     return key_length_three_state(
         counts,
         predicted=predicted,
@@ -49,6 +51,7 @@ def length(counts: ThreeStateCounts, predicted: ThreeStateCounts | None, leak: i
         verification_bits=0,
         dropped_bits=0,
         security=Security(**security),
+        foresee=foresee,
     )
 
 
@@ -181,26 +184,41 @@ def test_asymptotic_length_is_the_asymptotic_rate():
 SETTINGS = {0.1: {"eps_sec": 0.64, "split": Split(smoothing=math.sqrt(0.1) / 0.64)}, 0.01: {"eps_sec": 0.4}}
 
 
-@pytest.mark.parametrize("eps", SETTINGS)
-@pytest.mark.parametrize("states", [BALANCED, FLAWED], ids=["balanced", "flawed"])
-@pytest.mark.parametrize("guess", [1.0, 0.2, None])
-def test_drawn_phase_errors_stay_below_the_bound(eps, states, guess):
-    blocks, pulses, p_bob = 400, 40_000_000, (0.5, 0.5)
+BLOCKS = 10_000
+
+
+@cache
+def drawn_blocks(states: ThreeStates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     parts = [CHANNELS["everything"], oracle.rotation(-0.3), CHANNELS["depolarising"]]
     rng = np.random.default_rng(11)
-    drawn, singles, errors = oracle.draw_blocks(rng, blocks, pulses, parts, 0.05, MU, P, states, p_bob)
+    return oracle.draw_blocks(rng, BLOCKS + 1, 40_000_000, parts, 0.05, MU, P, states, (0.5, 0.5))
+
+
+CASES = list(itertools.product(SETTINGS, ("balanced", "flawed"), (1.0, 0.2, None)))
+QUICK = [(0.01, "balanced", 1.0), (0.1, "flawed", None)]
+"""Run with all blocks every time; the other cases with all blocks are slow, and with some of them quick."""
+
+
+@pytest.mark.parametrize(
+    ("eps", "kind", "guess", "blocks"),
+    [(*case, 400) for case in CASES if case not in QUICK]
+    + [pytest.param(*case, BLOCKS, marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES],
+)
+def test_drawn_phase_errors_stay_below_the_bound(eps, kind, guess, blocks):
+    states = {"balanced": BALANCED, "flawed": FLAWED}[kind]
+    drawn, singles, errors = (of[: blocks + 1] for of in drawn_blocks(states))
+    source = {"intensities": MU, "p_intensity": P, "states": states, "p_bob": (0.5, 0.5)}
     predicted = None
     if guess is not None:
         n = drawn[0] if guess == 1.0 else np.roll(drawn[0], 1, axis=1)  # 0.2: a prediction that is badly wrong
-        predicted = ThreeStateCounts(intensities=MU, p_intensity=P, states=states, p_bob=p_bob, n=n)
+        predicted = ThreeStateCounts(n=n, **source)
     low = high = 0
     for n, one, wrong in zip(drawn[1:], singles[1:], errors[1:], strict=True):
-        counts = ThreeStateCounts(intensities=MU, p_intensity=P, states=states, p_bob=p_bob, n=n)
-        found = length(counts, predicted, **SETTINGS[eps])
+        found = length(ThreeStateCounts(n=n, **source), predicted, foresee=False, **SETTINGS[eps])
         low += found.single_photon_bits > one
         high += wrong > found.phase_error_upper * found.single_photon_bits + 1e-6
-    assert not too_many(low, blocks - 1, eps)
-    assert not too_many(high, blocks - 1, eps)
+    assert not too_many(low, blocks, eps)
+    assert not too_many(high, blocks, eps)
 
 
 def test_taking_the_mismatched_outcomes_for_unbiased_is_caught():
