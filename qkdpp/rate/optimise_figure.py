@@ -114,6 +114,8 @@ def _draw_blocks(axes: Axes, found: Found) -> None:
 
 def _draw_losses(axes: Axes, found: Found) -> None:
     """Rates over a range of losses."""
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415
+
     x = [row.loss_db for row in found.losses]
     curves = (
         ("scenario's parameters", [row.scenario_bps for row in found.losses], "o", "-"),
@@ -124,7 +126,7 @@ def _draw_losses(axes: Axes, found: Found) -> None:
         shown = [value if value > 0 else float("nan") for value in y]
         axes.semilogy(x, shown, line, color=colour, marker=marker, markersize=4.5, label=name)
     axes.set(xlabel="loss of the channel (dB)", ylabel="secret bits per second")
-    axes.grid(visible=True, which="minor", axis="y", linewidth=0.3)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     _plain_ticks(axes)
     axes.legend(loc="best")
 

@@ -12,6 +12,8 @@ from qkdpp.rate.predicted_split import SplitGain, predicted_split
 from qkdpp.rate.scenario_edit import lines, settings
 from qkdpp.rate.sensitivity import MARKS, Cost, sensitivity
 
+FORMAT = 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtLoss:
@@ -29,6 +31,7 @@ class Found:
     """The answer.
 
     Attributes:
+        format: of the JSON that this makes (``docs/formats/simulated.md``).
         title: of the scenario.
         block_s: duration of a block.
         unlimited: whether the optimum is that for unlimited data.
@@ -41,6 +44,7 @@ class Found:
         split: division of ``eps_sec``; None where there is none to choose.
     """
 
+    format: int = FORMAT
     title: str
     block_s: float
     unlimited: bool

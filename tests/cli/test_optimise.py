@@ -142,3 +142,14 @@ def test_figure_text_is_searchable_and_repeatable(app: typer.Typer, tmp_path: Pa
 def test_help_and_import_stay_light() -> None:
     code = "import sys, qkdpp.cli.optimise; sys.exit(any(m in sys.modules for m in ('scipy', 'numba', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_field_of_the_json_is_documented(app: typer.Typer) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "simulated.md").read_text(encoding="utf-8")
+    section = page[page.index("## `qkdpp optimise --json`") :]
+    one = json.loads(CliRunner().invoke(app, ["example", "--fix", "p_intensity,p_z", "--json"]).stdout)
+    several = json.loads(CliRunner().invoke(app, ["example", "--loss", "10:12:2", "--fix", "p_z", "--json"]).stdout)
+    assert one["format"] == several["format"] == 1
+    names = {*one, *one["best"], *one["costs"][0], *one["blocks"], *one["split"], *several["losses"][0]}
+    names |= {*one["blocks"]["points"][0], *one["blocks"]["reached"][0], *one["best"]["after"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in section] == []
