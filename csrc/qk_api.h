@@ -15,6 +15,7 @@
 #define QK_OK 0
 #define QK_BAD_SIZE -1
 #define QK_BAD_TIER -2
+#define QK_NO_ROOM -3
 
 /* Tiers of instruction sets, the plainest first. */
 
@@ -61,3 +62,68 @@ int qk_toeplitz_hash_modified(uint64_t *out, size_t out_bits, const uint64_t *ke
 
 /* Words of scratch that qk_toeplitz_hash_modified needs. */
 size_t qk_toeplitz_modified_scratch_words(size_t n_bits, size_t out_bits);
+
+/* Time tags. Times are int64; labels (channels, detectors) are bytes. What lies behind the tags that were written
+ * may be overwritten up to the capacity. Running times depend on times and labels. */
+
+#define QK_T2_PICOHARP 0
+#define QK_T2_HYDRAHARP_1 1
+#define QK_T2_HYDRAHARP_2 2
+#define QK_T2_FAMILIES 3
+
+/* PicoQuant T2 records (docs/formats/picoquant.md) to times and channel ids, until the words end or the next record
+ * might not fit. state: overflows counted (in, out), tags written, words read, records without a meaning (added), tags
+ * earlier than the tag before them (added). */
+int qk_t2_decode(int64_t *time, uint8_t *ids, size_t capacity, uint64_t *state, const uint8_t *words, size_t n_words,
+                 uint64_t wrap, int family);
+
+/* How many tags are earlier than the tag before them. */
+int qk_tags_backward(uint64_t *count, const int64_t *ticks, size_t n);
+
+/* labels[i] = table[labels[i]] in place; table: 256 bytes; largest: of the results, 0 of none. */
+int qk_tags_relabel(uint8_t *labels, size_t n, uint8_t *largest, const uint8_t *table);
+
+/* How often every label occurs; counts: 256. */
+int qk_tags_count(uint64_t *counts, const uint8_t *labels, size_t n);
+
+/* Indices of events of two sorted streams that are each other's nearest (the earlier one if two are equally far) and
+ * at most half_window apart; the indices increase. capacity: the shorter stream's length and QK_MATCH_ROOM. */
+#define QK_MATCH_ROOM 16
+int qk_tags_match(int64_t *in_a, int64_t *in_b, size_t capacity, uint64_t *n_pairs, const int64_t *a, size_t n_a,
+                  const int64_t *b, size_t n_b, int64_t half_window);
+
+/* Two sorted streams as one; where times are equal, a comes first. */
+int qk_tags_merge(int64_t *ticks, uint8_t *labels, const int64_t *a, const uint8_t *labels_a, size_t n_a,
+                  const int64_t *b, const uint8_t *labels_b, size_t n_b);
+
+/* Sorts nearly sorted tags in place, equal times in the order they had. QK_NO_ROOM: it would take more moves than
+ * allowed; the tags are then sorted up to somewhere, and a stable sort finishes the work. */
+int qk_tags_settle(int64_t *ticks, uint8_t *labels, size_t n, size_t most_moves);
+
+/* Rules of a gating pass, qkdpp/timing/gate_rules.py. Tables by channel have 256 entries. */
+struct qk_gate_rules {
+    const int8_t *code;
+    const int64_t *whole_ticks;
+    const double *part_ticks;
+    const int64_t *gap_start;
+    const int64_t *gap_end;
+    size_t n_gaps;
+    const int64_t *knot_ticks;
+    const int64_t *knot_slot;
+    const double *knot_fraction;
+    const double *slots_per_tick;
+    const uint8_t *locked;
+    size_t n_knots;
+    int64_t stop_tick;
+    int64_t dead_ticks;
+    double half_gate;
+    double offset;
+    size_t bins;
+};
+
+/* Sorted tags to clicks in slots. slots, mask, leader, at: room for n each; histogram: 4 rows of bins, added to;
+ * counters: lost, unlocked, outside, blanked, repeated. held_ticks, held_channel: scratch in which clicks are put in
+ * order; QK_NO_ROOM if more than n_held of them must wait. */
+int qk_gate(uint64_t *n_found, int64_t *slots, uint8_t *mask, uint8_t *leader, int64_t *at, int64_t *histogram,
+            int64_t *counters, const int64_t *ticks, const uint8_t *channel, size_t n, const struct qk_gate_rules *rules,
+            int64_t *held_ticks, uint8_t *held_channel, size_t n_held);

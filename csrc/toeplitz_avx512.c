@@ -1,6 +1,7 @@
 /* Toeplitz hash with AVX-512 and 128-bit PCLMULQDQ. */
 #include "poly_tiers.h"
 #include "qk_target.h"
+#include "tags.h"
 #include "toeplitz.h"
 
 #if QK_X86
@@ -37,6 +38,7 @@ QK_END
 
 const struct qk_kernels qk_kernels_avx512 = {
     .name = "avx512",
+    .tags = &qk_tags_avx512,
     .poly_horner = poly_horner_avx512,
     .toeplitz_direct = toeplitz_direct_avx512,
     .toeplitz_fft = toeplitz_fft_avx512,

@@ -1,6 +1,7 @@
 /* Toeplitz hash on 64-bit words: the definition of the tiers. */
 #include "clmul_portable.h"
 #include "qk_target.h"
+#include "tags.h"
 #include "toeplitz.h"
 
 typedef uint64_t V;
@@ -33,6 +34,7 @@ static V v_mul(V a, V b)
 
 const struct qk_kernels qk_kernels_portable = {
     .name = "portable",
+    .tags = &qk_tags_portable,
     .poly_horner = poly_horner_portable,
     .toeplitz_direct = toeplitz_direct_portable,
     .toeplitz_fft = toeplitz_fft_portable,

@@ -1,6 +1,7 @@
 /* Toeplitz hash with AVX2 and 128-bit PCLMULQDQ. */
 #include "poly_tiers.h"
 #include "qk_target.h"
+#include "tags.h"
 #include "toeplitz.h"
 
 #if QK_X86
@@ -59,6 +60,7 @@ QK_END
 
 const struct qk_kernels qk_kernels_x86_v3 = {
     .name = "x86_v3",
+    .tags = &qk_tags_x86_v3,
     .poly_horner = poly_horner_x86_v3,
     .toeplitz_direct = toeplitz_direct_x86_v3,
     .toeplitz_fft = toeplitz_fft_x86_v3,

@@ -1,0 +1,94 @@
+"""Time tags: order, merging, coincidences, counts by label.
+
+Times are int64, labels (channels, detectors) uint8; all arrays are
+one-dimensional and of equal length where they belong together. With the
+compiled tier the work is done by ``csrc/tags*.c``; what stands here in NumPy
+is the definition. Running times depend on times and labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.kernels import compiled_tags
+from qkdpp.kernels.backend import backend
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+MOVES_PER_TAG: Final = 8
+"""Moves by which nearly sorted tags may be put in order one by one; beyond that a full sort is faster."""
+
+
+def count_backward(ticks: Ints) -> int:
+    """How many of the ticks are earlier than the one before them."""
+    if backend() == "c":
+        return compiled_tags.count_backward(np.ascontiguousarray(ticks))
+    return int(np.count_nonzero(ticks[1:] < ticks[:-1]))
+
+
+def count_labels(labels: Bytes) -> Ints:
+    """How often every label occurs, int64[256]."""
+    if backend() == "c":
+        return compiled_tags.count_labels(np.ascontiguousarray(labels))
+    return np.bincount(labels, minlength=256)
+
+
+def relabel(labels: Bytes, table: Bytes) -> int:
+    """``labels = table[labels]`` in place (table: uint8[256]); returns the largest result, 0 of none."""
+    if backend() == "c":
+        return compiled_tags.relabel(labels, np.ascontiguousarray(table))
+    # Several times as fast as an index array, which NumPy would widen to 64 bits first.
+    labels[:] = np.frombuffer(labels.tobytes().translate(table.tobytes()), dtype=np.uint8)
+    return int(labels.max(initial=0))
+
+
+def sort(ticks: Ints, labels: Bytes) -> tuple[Ints, Bytes]:
+    """Tags in time order, equal times in the order they had; copies. Fastest where little is out of order."""
+    if backend() == "c":
+        ticks, labels = ticks.copy(), labels.copy()
+        if compiled_tags.settle(ticks, labels, MOVES_PER_TAG * ticks.size):
+            return ticks, labels
+    order: NDArray[np.intp] = np.argsort(ticks, kind="stable")
+    return ticks[order], labels[order]
+
+
+def merge(streams: Sequence[tuple[Ints, Bytes]]) -> tuple[Ints, Bytes]:
+    """Sorted streams as one; equal times in the order of the streams."""
+    if backend() != "c":
+        empty = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8))
+        ticks, labels = (np.concatenate(column) for column in zip(empty, *streams, strict=True))
+        order: NDArray[np.intp] = np.argsort(ticks, kind="stable")
+        return ticks[order], labels[order]
+    left = [(np.ascontiguousarray(ticks), np.ascontiguousarray(labels)) for ticks, labels in streams]
+    while len(left) > 1:
+        odd = left[len(left) & ~1 :]
+        left = [compiled_tags.merge(*a, *b) for a, b in zip(left[::2], left[1::2], strict=False)] + odd
+    return left[0] if left else (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8))
+
+
+def match(a: Ints, b: Ints, half_window: int) -> tuple[Ints, Ints]:
+    """One-to-one coincidences: indices of the events of ``a`` and ``b`` (sorted) that are each other's nearest.
+
+    Every event is used at most once; ``|a - b| <= half_window``; where two are equally far, the earlier one is the
+    nearest. Both results increase.
+    """
+    if not a.size or not b.size or half_window < 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    if backend() == "c":
+        return compiled_tags.match(np.ascontiguousarray(a), np.ascontiguousarray(b), half_window)
+    to_b, to_a = _nearest(a, b), _nearest(b, a)
+    ia = np.arange(a.size, dtype=np.int64)
+    mutual = (to_a[to_b] == ia) & (np.abs(b[to_b] - a) <= half_window)
+    return ia[mutual], to_b[mutual]
+
+
+def _nearest(x: Ints, y: Ints) -> Ints:
+    """For every ``x`` the index of the nearest ``y`` (sorted); the earlier one if two are equally far."""
+    right = np.searchsorted(y, x).clip(max=y.size - 1)
+    left = (right - 1).clip(min=0)
+    return np.where(np.abs(x - y[left]) <= np.abs(y[right] - x), left, right).astype(np.int64)
