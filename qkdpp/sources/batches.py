@@ -126,6 +126,8 @@ class Tally:
 
 Stream: TypeAlias = Callable[[Tally], Iterator[Batch]]
 """Starts one pass over a file (or over parts that follow each other)."""
+Whole: TypeAlias = Callable[[Tally], Batch | None]
+"""Reads all tags at once; None if they are not in time order or must be read in pieces for another reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ class Opened:
         tick_as: attoseconds per tick.
         metadata: what the header says.
         streams: one pass each; several are merged by time.
+        whole: a faster way to all tags of a file that is in order, where there is one.
         warnings: findings of the header.
         headerless: nothing in the file proves the declared kind, so its times are checked for plausibility.
     """
@@ -198,3 +201,4 @@ class Opened:
     metadata: Metadata = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     headerless: bool = False
+    whole: Whole | None = None

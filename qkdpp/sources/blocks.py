@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +18,7 @@ from qkdpp.core.errors import FormatError, InputError
 from qkdpp.sources.batches import BATCH_RECORDS, Tally
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """The file for reading; InputError if it is not a readable ordinary file."""
     try:
         if not path.is_file():
@@ -37,16 +38,24 @@ def record_blocks(
     path: Path, dtype: np.dtype[Any], tally: Tally, *, offset: int = 0, n_records: int = BATCH_RECORDS
 ) -> Iterator[NDArray[Any]]:
     """Whole records from ``offset`` to the end, at most ``n_records`` at once; a cut last record is booked."""
+    for block in borrowed_blocks(path, dtype, tally, offset=offset, n_records=n_records):
+        yield block.copy()
+
+
+def borrowed_blocks(
+    path: Path, dtype: np.dtype[Any], tally: Tally, *, offset: int = 0, n_records: int = BATCH_RECORDS
+) -> Iterator[NDArray[Any]]:
+    """The same in one buffer for all, which stays in the cache: a block is gone when the next one is asked for."""
     size = dtype.itemsize
     tally.part = path
+    buffer = bytearray(min(size * n_records, max(0, file_size(path) - offset)))
     with open_file(path) as file:
         file.seek(offset)
-        while data := file.read(size * n_records):
-            whole = len(data) // size
+        while buffer and (n_bytes := file.readinto(buffer)):
+            whole, rest = divmod(n_bytes, size)
             if whole:
                 tally.records += whole
-                yield np.frombuffer(data, dtype=dtype, count=whole)
-            rest = len(data) - whole * size
+                yield np.frombuffer(buffer, dtype=dtype, count=whole)
             if rest:
                 tally.incomplete(f"{path}: the last record is cut ({rest} of {size} bytes)", rest)
                 return

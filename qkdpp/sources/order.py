@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
+from qkdpp.kernels.tags import count_backward, merge, sort
 from qkdpp.sources.batches import BATCH_RECORDS, Batch, Tally
 
 LOOK_BACK_AS = 10**15
@@ -32,8 +33,8 @@ def _count_backward(ticks: NDArray[np.int64], last: int | None, look_back: int, 
         tally.backward_steps += 1
         worst = last - int(ticks[0])
         far += worst > look_back
-    back = np.flatnonzero(ticks[1:] < ticks[:-1])
-    if back.size:
+    if count_backward(ticks):
+        back = np.flatnonzero(ticks[1:] < ticks[:-1])
         # Differences of int64 may pass 2**63; as unsigned they are exact because each step is positive.
         steps = ticks[back].astype(np.uint64) - ticks[back + 1].astype(np.uint64)
         tally.backward_steps += int(back.size)
@@ -107,9 +108,17 @@ def _join(held: Batch | None, batch: Batch, *, is_sorted: bool) -> Batch:
         ticks, ids, lost = np.concatenate([held.ticks, ticks]), np.concatenate([held.ids, ids]), held.lost + lost
         is_sorted = is_sorted and int(batch.ticks[0]) >= int(held.ticks[-1])
     if not is_sorted:
-        order: NDArray[np.intp] = np.argsort(ticks, kind="stable")
-        ticks, ids = ticks[order], ids[order]
+        ticks, ids = _sorted([(ticks, ids)])
     return Batch(ticks=ticks, ids=ids, lost=lost)
+
+
+def _sorted(parts: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """One part sorted stably, or several sorted parts merged."""
+    if all(ids.dtype == np.uint8 for _, ids in parts):
+        return sort(*parts[0]) if len(parts) == 1 else merge(parts)
+    ticks, ids = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order: NDArray[np.intp] = np.argsort(ticks, kind="stable")
+    return ticks[order], ids[order]
 
 
 def _drop_late(batch: Batch, emitted: int, tally: Tally) -> Batch:
@@ -152,10 +161,8 @@ def merged(streams: list[Iterator[Batch]]) -> Iterator[Batch]:
             cut = int(np.searchsorted(state[0], limit, side=side))
             parts.append((state[0][:cut], state[1][:cut]))
             state[:] = [state[0][cut:], state[1][cut:]]
-        ticks = np.concatenate([part[0] for part in parts])
-        ids = np.concatenate([part[1] for part in parts])
-        order: NDArray[np.intp] = np.argsort(ticks, kind="stable")
-        yield Batch(ticks=ticks[order], ids=ids[order], lost=lost)
+        ticks, ids = _sorted(parts)
+        yield Batch(ticks=ticks, ids=ids, lost=lost)
 
 
 def within(batches: Iterator[Batch], start: int | None, stop: int | None) -> Iterator[Batch]:

@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
 from qkdpp.core.tags import AS_PER_S
-from qkdpp.kernels import loops
+from qkdpp.kernels.backend import Backend, backend
 from qkdpp.sources.batches import Batch, Metadata, Opened, Request, Tally
-from qkdpp.sources.blocks import file_size, open_file, record_blocks
+from qkdpp.sources.blocks import borrowed_blocks, file_size, open_file
 from qkdpp.sources.integers import scaled
-from qkdpp.sources.picoquant_records import LAYOUTS, Decoded, Decoder, Layout
+from qkdpp.sources.picoquant_records import LAYOUTS, MOST_LINES, Decoded, Decoder, Layout
 from qkdpp.sources.ptu_header import PtuHeader, read_ptu_header
 
 EVENTS_DROPPED = 0x080
 """Bit of ``TTResult_MDescWarningFlags``: the instrument lost events during the recording."""
 LARGE_RECORDS = 1 << 28
 """Records (1 GiB) from which on the second that Numba's import takes is won back."""
+MOST_AT_ONCE = 1 << 31
+"""Records that are decoded to one array; longer recordings are read in pieces."""
 _RECORD = np.dtype("<u4")
 
 
@@ -106,33 +108,73 @@ def opened_parts(request: Request, parts: list[TttrFile]) -> Opened:
     if any(isinstance(flag, int) and flag & EVENTS_DROPPED for flag in flags):
         metadata["events_dropped"] = 1
 
-    def stream(tally: Tally) -> Iterator[Batch]:
+    def warn(tally: Tally) -> None:
         if "events_dropped" in metadata:
             tally.warn(f"{first.path}: the instrument reports that events were dropped during the recording")
         if first.layout.t3 and metadata.get("HWSync_Divider", metadata.get("SyncDivider", 1)) not in (0, 1):
             tally.warn(f"{first.path}: a sync divider is set: pulse numbers may count divided pulses")
+
+    def stream(tally: Tally) -> Iterator[Batch]:
+        warn(tally)
         for part in parts:
             for tags in decoded_records(part, tally):
                 yield Batch(ticks=tags.time if tags.dtime is None else _t3_ticks(part, tags), ids=tags.ids)
 
-    return Opened(tick_as=first.tick_as, metadata=metadata, streams=(stream,))
+    def whole(tally: Tally) -> Batch | None:
+        warn(tally)
+        return whole_t2(parts, tally)
+
+    return Opened(tick_as=first.tick_as, metadata=metadata, streams=(stream,), whole=None if first.layout.t3 else whole)
 
 
 def decoded_records(part: TttrFile, tally: Tally) -> Iterator[Decoded]:
     """Tags of one file in file order, block by block; books what the header announces and the file lacks."""
+    decoder = Decoder(part.layout, str(part.path), tier=_tier(_present(part, tally)))
+    for words in borrowed_blocks(part.path, _RECORD, tally, offset=part.data_offset):
+        yield decoder.decode(words)
+    _book_invalid(part, decoder, tally)
+
+
+def _present(part: TttrFile, tally: Tally) -> int:
+    """Records that the file holds; books those that the header announces and the file lacks."""
     present = (file_size(part.path) - part.data_offset) // _RECORD.itemsize
     if part.announced != present:
         tally.incomplete(f"{part.path}: the header announces {part.announced} records, the file holds {present}")
-    decoder = Decoder(part.layout, str(part.path), fast=_numba_pays(present))
-    for words in record_blocks(part.path, _RECORD, tally, offset=part.data_offset):
-        yield decoder.decode(words)
+    return present
+
+
+def _book_invalid(part: TttrFile, decoder: Decoder, tally: Tally) -> None:
     if decoder.invalid:
         tally.warn(f"{part.path}: {decoder.invalid} records mean nothing in this record type and were skipped")
 
 
-def _numba_pays(n_records: int) -> bool:
-    """Whether the Numba loop is worth its import: it is there already, or the file is large."""
-    return ("numba" in sys.modules or n_records >= LARGE_RECORDS) and loops() == "numba"
+def _tier(n_records: int) -> Backend:
+    """What decodes: Numba only if it is worth its import, because it is there already or the file is large."""
+    chosen = backend()
+    if chosen == "numba" and "numba" not in sys.modules and n_records < LARGE_RECORDS:
+        return "numpy"
+    return chosen
+
+
+def whole_t2(parts: list[TttrFile], tally: Tally) -> Batch | None:
+    """All T2 tags decoded to where they stay; None without the compiled kernel or if time ever goes back."""
+    sizes = [_present(part, tally) for part in parts]
+    if backend() != "c" or not 0 < sum(sizes) <= MOST_AT_ONCE:
+        return None
+    time = np.empty(sum(sizes) + MOST_LINES, dtype=np.int64)
+    ids = np.empty(time.size, dtype=np.uint8)
+    n = 0
+    for part in parts:
+        decoder = Decoder(part.layout, str(part.path), tier="c")
+        for words in borrowed_blocks(part.path, _RECORD, tally, offset=part.data_offset):
+            n_tags, n_read, in_order = decoder.decode_into(words, time[n:], ids[n:])
+            if n_read < words.size or not in_order or (n and n_tags and time[n] < time[n - 1]):
+                return None
+            n += n_tags
+        _book_invalid(part, decoder, tally)
+    time.resize(n, refcheck=False)
+    ids.resize(n, refcheck=False)
+    return Batch(ticks=time, ids=ids)
 
 
 def _t3_ticks(part: TttrFile, tags: Decoded) -> NDArray[np.int64]:

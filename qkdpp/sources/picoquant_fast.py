@@ -1,7 +1,7 @@
 """HydraHarp-family T2 records in one pass (Numba): the same tags as ``picoquant_records.py``, four times as fast.
 
-Blocks with several marker lines in one record, or with records that mean
-nothing, are left to the NumPy decoder.
+For hosts without the compiled kernels. Blocks with several marker lines in one
+record, or with records that mean nothing, are left to the NumPy decoder.
 """
 
 from __future__ import annotations

@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
+from qkdpp.kernels.backend import Backend
+from qkdpp.kernels.compiled_tags import HYDRAHARP_1, HYDRAHARP_2, PICOHARP, decode_t2
 
 Words = NDArray[np.uint32]
 MARKER_ID = 100
-_MARKER_LINES = 4
+MOST_LINES = 4
+"""Marker lines, and so the most tags that one record gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +84,14 @@ class _Fields(NamedTuple):
 class Decoder:
     """Decodes blocks of one record stream; carries the overflow count from block to block.
 
-    ``fast`` lets the Numba loop do the layouts it knows.
+    ``tier`` says what decodes the layouts it knows: the compiled kernel T2, the Numba loop T2 of the HydraHarp family;
+    everything else is NumPy's, which is the definition.
     """
 
-    def __init__(self, layout: Layout, name: str, *, fast: bool = False) -> None:
+    def __init__(self, layout: Layout, name: str, *, tier: Backend = "numpy") -> None:
         self._layout = layout
-        self._fast = fast and not layout.t3 and not layout.picoharp
+        self._tier = "numpy" if layout.t3 or (tier == "numba" and layout.picoharp) else tier
+        self._family = PICOHARP if layout.picoharp else HYDRAHARP_2 if layout.counted else HYDRAHARP_1
         self._name = name
         self._overflows = 0
         self.invalid = 0
@@ -94,10 +99,38 @@ class Decoder:
 
     def decode(self, words: Words) -> Decoded:
         """Photons, sync events and markers of a block of records, in file order."""
-        found = self._decode_fast(words) if self._fast else None
+        if self._tier == "c":
+            return self._decode_compiled(words)
+        found = self._decode_numba(words) if self._tier == "numba" else None
         return self._decode(words) if found is None else found
 
-    def _decode_fast(self, words: Words) -> Decoded | None:
+    def decode_into(self, words: Words, time: NDArray[np.int64], ids: NDArray[np.uint8]) -> tuple[int, int, bool]:
+        """The same by the compiled kernel into arrays that are there, as far as they reach (T2 only).
+
+        Returns:
+            Tags written, words read, and whether no tag is earlier than the one written before it.
+        """
+        layout = self._layout
+        done = decode_t2(words, self._overflows, layout.wrap, self._family, time, ids)
+        self._overflows = self._checked(done.overflows)
+        self.invalid += done.meaningless
+        return done.n_tags, done.n_read, not done.backward
+
+    def _decode_compiled(self, words: Words) -> Decoded:
+        """The same by the compiled kernel; marker records may fill the arrays before the words end."""
+        parts = [Decoded(np.empty(0, dtype=np.int64), None, np.empty(0, dtype=np.uint8))]
+        while words.size:
+            time = np.empty(words.size + MOST_LINES, dtype=np.int64)
+            ids = np.empty(time.size, dtype=np.uint8)
+            n_tags, n_read, _ = self.decode_into(words, time, ids)
+            parts.append(Decoded(time[:n_tags], None, ids[:n_tags]))
+            words = words[n_read:]
+        if len(parts) == 2:
+            return parts[1]
+        times, all_ids = [part.time for part in parts], [part.ids for part in parts]
+        return Decoded(np.concatenate(times), None, np.concatenate(all_ids))
+
+    def _decode_numba(self, words: Words) -> Decoded | None:
         """The same by the Numba loop, or None for a block that it leaves to NumPy."""
         from qkdpp.sources.picoquant_fast import UNUSUAL, decode_t2  # noqa: PLC0415 - Numba takes a second to import
 
@@ -199,7 +232,7 @@ def _repeats(fields: _Fields) -> NDArray[np.int64]:
 def _marker_lines(fields: _Fields) -> _Lines:
     positions = fields.special[fields.markers > 0]
     bits = fields.markers[fields.markers > 0]
-    on = ((bits[:, None] >> np.arange(_MARKER_LINES, dtype=np.uint8)) & 1).astype(np.bool_)
+    on = ((bits[:, None] >> np.arange(MOST_LINES, dtype=np.uint8)) & 1).astype(np.bool_)
     record, line = np.nonzero(on)
     first = np.ones(record.size, dtype=np.bool_)
     first[1:] = record[1:] != record[:-1]

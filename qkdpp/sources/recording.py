@@ -8,6 +8,7 @@ block with bounded memory and may be called again; each pass leaves its
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError, InputError
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
+from qkdpp.kernels.tags import count_labels, relabel
 from qkdpp.sources.batches import CHUNK_TAGS, Batch, Metadata, Opened, Options, ReadStats, Request, Tally
 from qkdpp.sources.detect import detect_format
 from qkdpp.sources.formats import format_named, function_of
@@ -45,18 +47,30 @@ class _Channels:
             return self._index_sparse(ids)
         if low < self._low or high >= self._low + self._table.size:
             self._build(min(low, self._low), max(high, self._low + self._table.size - 1))
-        dense = self._looked_up(ids)
-        if int(dense.max()) == _UNKNOWN:
-            self._add(np.unique(ids[dense == _UNKNOWN]))
+        dense, largest = self._looked_up(ids)
+        if largest == _UNKNOWN:
+            self._add(self._new(ids, dense))
             return self.index(ids)
         return dense
 
-    def _looked_up(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def _new(self, ids: NDArray[np.integer], dense: NDArray[np.uint8]) -> NDArray[np.integer]:
+        """Ids without an index, in the order of their first appearance."""
+        if ids.dtype == np.uint8:
+            occurring = np.flatnonzero(count_labels(ids.astype(np.uint8, copy=False)))
+            new = occurring[self._table[occurring - self._low] == _UNKNOWN]
+            first = np.array([int(np.argmax(ids == channel)) for channel in new.tolist()])
+        else:
+            new, first = np.unique(ids[dense == _UNKNOWN], return_index=True)
+        by_place: NDArray[np.integer] = new[np.argsort(first)]
+        return by_place
+
+    def _looked_up(self, ids: NDArray[np.integer]) -> tuple[NDArray[np.uint8], int]:
+        """Indices and the largest of them."""
         if ids.dtype == np.uint8 and self._low == 0:
-            # Several times as fast as an index array, which NumPy would widen to 64 bits first.
-            return np.frombuffer(bytearray(ids).translate(self._table[:256].tobytes()), dtype=np.uint8)
+            dense = ids.astype(np.uint8)
+            return dense, relabel(dense, self._table[:256])
         mapped: NDArray[np.uint8] = self._table[ids.astype(np.int64) - self._low]
-        return mapped
+        return mapped, int(mapped.max())
 
     def _build(self, low: int, high: int) -> None:
         self._low = low
@@ -137,6 +151,25 @@ class Recording:
         finally:
             self.stats = tally.freeze()
 
+    def read(self) -> TimeTags:
+        """All tags in memory, in time order; at once where the format and the file allow it.
+
+        Raises:
+            FormatError: the file is not what it claims to be.
+        """
+        batch = None
+        if self._opened.whole is not None:
+            tally = self._tally()
+            try:
+                batch = self._opened.whole(tally)
+            finally:
+                self.stats = tally.freeze()
+        if batch is None:
+            return concatenate(list(self.chunks()))
+        self.stats = replace(self.stats, tags=int(batch.ticks.size))
+        channel = self._channels.index(batch.ids)
+        return TimeTags(ticks=batch.ticks, channel=channel, channel_ids=self.channel_ids, tick_as=self.tick_as)
+
     def probe(self) -> None:
         """Decodes the first chunk of a headerless kind; FormatError if its times are not plausible."""
         before = self.stats
@@ -215,4 +248,6 @@ def open_recording(
 
 def read_all(recording: Recording, from_s: float | None = None, to_s: float | None = None) -> TimeTags:
     """The whole recording (or an interval of it) in memory; empty if it holds no tag."""
+    if from_s is None and to_s is None:
+        return recording.read()
     return concatenate(list(recording.chunks(from_s=from_s, to_s=to_s)))
