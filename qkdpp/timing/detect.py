@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from qkdpp.core.entropy import Entropy, random_bits
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
-from qkdpp.kernels.backend import loops
+from qkdpp.kernels.backend import backend
+from qkdpp.kernels.tags import count_labels
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import BLANKED, LOST, OUTSIDE, REPEATED, UNLOCKED, Clicks, GateRules
 
@@ -208,7 +209,7 @@ def assign_double_clicks(mask: NDArray[np.uint8], entropy: Entropy) -> NDArray[n
 
 
 def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters:
-    by_index = np.bincount(tags.channel, minlength=256)
+    by_index = count_labels(tags.channel)
     same = (found.mask == 0b0011) | (found.mask == 0b1100)
     several = np.bitwise_count(found.mask) > 1
     return DetectionCounters(
@@ -227,7 +228,10 @@ def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters
 
 
 def _fastest() -> Callable[[NDArray[np.int64], NDArray[np.uint8], GateRules], Clicks]:
-    if loops() == "numba":
+    tier = backend()
+    if tier == "c":
+        from qkdpp.timing.gate_compiled import clicks  # noqa: PLC0415
+    elif tier == "numba":
         from qkdpp.timing.gate_kernel import clicks  # noqa: PLC0415 - Numba is slow to import
     else:
         from qkdpp.timing.gate_portable import clicks  # noqa: PLC0415

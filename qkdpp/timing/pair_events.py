@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.tags import TimeTags
+from qkdpp.kernels.tags import merge, sort
 from qkdpp.timing.detect import assign_double_clicks
 
 SUB = 256
@@ -71,15 +72,14 @@ def detector_events(tags: TimeTags, detector_of_channel: Mapping[int, int], entr
     usable = np.ones(len(tags), dtype=np.bool_)
     for start, end in tags.lost:
         usable &= (tags.ticks < start) | (tags.ticks >= end)
-    times, detectors = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint8)]
+    streams = []
     for index, channel_id in enumerate(tags.channel_ids):
         if channel_id in detector_of_channel:
             ticks = tags.ticks[usable & (tags.channel == index)]
-            times.append(linearise(ticks, origin, tags.tick_as, entropy))
-            detectors.append(np.full(ticks.size, detector_of_channel[channel_id], dtype=np.uint8))
-    time, detector = np.concatenate(times), np.concatenate(detectors)
-    order = np.argsort(time, kind="stable")
-    return Events(time=time[order], detector=detector[order])
+            time = linearise(ticks, origin, tags.tick_as, entropy)
+            streams.append(sort(time, np.full(ticks.size, detector_of_channel[channel_id], dtype=np.uint8)))
+    time, detector = merge(streams)
+    return Events(time=time, detector=detector)
 
 
 def linearise(ticks: Ints, origin: int, tick_as: int, entropy: Entropy) -> Ints:
@@ -120,8 +120,8 @@ def _steps(ticks: Ints, tick_as: int) -> tuple[int, Floats]:
 def corrected(events: Events, delay_ticks: Floats) -> Events:
     """The delay of each detector (float64[4], ticks) taken out, sorted again."""
     time = events.time - np.rint(delay_ticks * SUB).astype(np.int64)[events.detector]
-    order = np.argsort(time, kind="stable")
-    return Events(time=time[order], detector=events.detector[order])
+    time, detector = sort(time, events.detector)
+    return Events(time=time, detector=detector)
 
 
 def resolve(events: Events, window: int, entropy: Entropy) -> Resolved:
@@ -170,24 +170,3 @@ def near_pairs(a: Ints | Floats, b: Ints | Floats, low: float, high: float) -> t
     ia = np.repeat(np.arange(a.size), count)
     ib = np.arange(ia.size) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
     return ia.astype(np.int64), ib.astype(np.int64)
-
-
-def match(a: Ints, b: Ints, half_window: int) -> tuple[Ints, Ints]:
-    """One-to-one coincidences: indices of the events of ``a`` and ``b`` (sorted) that are each other's nearest.
-
-    Every event is used at most once; ``|a - b| <= half_window``. Both results increase.
-    """
-    if not a.size or not b.size:
-        empty = np.empty(0, dtype=np.int64)
-        return empty, empty
-    to_b, to_a = _nearest(a, b), _nearest(b, a)
-    ia = np.arange(a.size, dtype=np.int64)
-    mutual = (to_a[to_b] == ia) & (np.abs(b[to_b] - a) <= half_window)
-    return ia[mutual], to_b[mutual]
-
-
-def _nearest(x: Ints, y: Ints) -> Ints:
-    """For every ``x`` the index of the nearest ``y`` (sorted); the earlier one if two are equally far."""
-    right = np.searchsorted(y, x).clip(max=y.size - 1)
-    left = (right - 1).clip(min=0)
-    return np.where(np.abs(x - y[left]) <= np.abs(y[right] - x), left, right).astype(np.int64)

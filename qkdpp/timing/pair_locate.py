@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import AS_PER_S
+from qkdpp.kernels.tags import match
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.pair_delays import Calibration, Segment, calibrate
-from qkdpp.timing.pair_events import SUB, Events, match, near_pairs
+from qkdpp.timing.pair_events import SUB, Events, near_pairs
 from qkdpp.timing.pair_messages import CalibrationSegment, decode_segment
 from qkdpp.timing.pair_search import Coarse, search
 from qkdpp.timing.pair_track import Line, Scale, Track, follow, slice_subs

@@ -20,6 +20,7 @@ from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.stage import Stage, receive, send
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags, ticks_from_ps
+from qkdpp.kernels.tags import count_labels
 from qkdpp.timing.clock import ClockReport
 from qkdpp.timing.pair_events import SUB, Events, Resolved, corrected, detector_events, resolve
 from qkdpp.timing.pair_locate import Found, cut_public, find_segment, join, track
@@ -68,7 +69,7 @@ def local_window(params: PairParams, tick_as: int, at_least: int) -> int:
 def _counters(
     tags: TimeTags, events: Events, cut: Events, resolved: Resolved, *, unlocked: int, matched: int
 ) -> PairCounters:
-    by_index = np.bincount(tags.channel, minlength=256)
+    by_index = count_labels(tags.channel)
     return PairCounters(
         tags_by_channel={channel_id: int(by_index[i]) for i, channel_id in enumerate(tags.channel_ids)},
         detector_tags=len(events),

@@ -11,8 +11,9 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.stage import encode
 from qkdpp.core.tags import TimeTags
+from qkdpp.kernels.tags import match
 from qkdpp.timing.clock import ClockReport
-from qkdpp.timing.pair_events import Events, match, near_pairs, resolve
+from qkdpp.timing.pair_events import Events, near_pairs, resolve
 from qkdpp.timing.pair_messages import (
     MAX_TICK,
     AnnouncedSlots,
