@@ -87,6 +87,9 @@ void TIER(cascade_load)(struct qk_cascade *b, const uint64_t *key, uint64_t star
         lanes = full - f < LANES ? full - f : LANES;
         TIER(load_lanes)(b, f, lanes, key, start, scratch);
     }
+    if (f > 0) {
+        qk_wipe(scratch, LANES * b->width * sizeof *scratch);
+    }
     for (; f < b->n_frames; f++) {
         TIER(load_frame)(b, f, key, start);
     }

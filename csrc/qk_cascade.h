@@ -10,7 +10,8 @@ typedef struct qk_cascade {
     double hint;  /* expected error rate */
     /* Rules: mean errors in blocks of the first and second pass, weight of the hint and its trust in standard
      * deviations, for all frames and for one; errors in a node that is short; the same for all odd nodes together. */
-    double errors_1, errors_2, trusted_all, trusted_one, sigmas_all, sigmas_one, short_1, short_2, short_all, max_short, max_short_busy;
+    double errors_1, errors_2, trusted_all, trusted_one, sigmas_all, sigmas_one, short_1, short_2, short_all;
+    double max_short, max_short_busy;
     int busy;          /* odd nodes of all lists beyond which max_short_busy holds for the last list */
     int blocks_3;      /* blocks of the third pass */
     size_t late_from; /* the round from which the third pass opens even if odd nodes are left */

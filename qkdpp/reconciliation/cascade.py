@@ -6,6 +6,8 @@ the error pattern W = K_A xor K_B and of public coins only, so both know what is
 asked next, and both learn W; Bob corrects his key. What already follows from
 earlier parities (the other half of a node, the last block of a pass, a range
 of positions known one by one) is neither sent nor booked.
+Short nodes that are odd are taken to hold one error, whose address is asked for
+at once; a wrong one is one error more, which later questions find.
 
 Assumes two keys of equal length, fixed before the seed is drawn. Guarantees
 that both sides end with the same list of suspect frames, and that a frame that

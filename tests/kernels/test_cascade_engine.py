@@ -29,7 +29,7 @@ SHAPES = [
     (4096, 135_168),
     (33, 36_000),
 ]
-"""Bits of a frame and of the key: one frame, several, a short last one, whole groups of 64 frames and more than 1,024."""
+"""Bits of a frame and of the key: one frame, several, a short last one, whole groups of 64 frames, over 1,024."""
 
 
 @pytest.fixture(params=compiled.isas())
