@@ -14,10 +14,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.ledger import Rule
-from qkdpp.estimation.bbm92 import check_costs
+from qkdpp.estimation.assemble import Costs, assembled
 from qkdpp.estimation.concentration import binomial_lower
 from qkdpp.estimation.counts import Counts
 from qkdpp.estimation.decoy import (
@@ -30,9 +29,8 @@ from qkdpp.estimation.decoy import (
 )
 from qkdpp.estimation.mismatch import Efficiencies, untagged_share
 from qkdpp.estimation.phase_error import gamma_as_printed, phase_error_upper
-from qkdpp.estimation.plausible import sent_contradictions
+from qkdpp.estimation.plausible import refuse_contradictions
 from qkdpp.estimation.registry import Bounded, Foreseen, Observed, Registry
-from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import Concentration, KeyLength, Security, error_penalty
 
 _INEQUALITY = {
@@ -102,7 +100,7 @@ class _Method:
         """All statements with their failure probabilities; ConfigError if the split names one that does not exist."""
         statements, security = self.statements(), self.security
         if security.profile == "V":
-            return Registry.divided(statements, security.split.shares(statements, security.eps_sec))
+            return Registry.split(statements, security)
         return Registry(statements, lambda _: security.eps_sec / self.divisor)
 
     def amplification_bits(self) -> float:
@@ -322,55 +320,34 @@ def key_length_bb84(
         InputError: negative costs, or error counts that are still unknown.
         Abort: counts that no source of the declared intensities gives (``implausible_counts``).
     """
-    check_costs(leak_bits, verification_bits, dropped_bits)
-    if dropped_bits > int(counts.n[0].sum()):
-        raise InputError("counts: more bits dropped than were detected in the key basis")
+    costs = Costs(
+        leak_bits=leak_bits,
+        verification_bits=verification_bits,
+        dropped_bits=dropped_bits,
+        keyed=int(counts.n[0].sum()),
+    )
     method = _method(counts.intensities, counts.p_intensity, security, receivers)
     z_known, x_known = counts.errors_known
     if not x_known or (method.one_decoy and not z_known):
         raise InputError("counts: the key length needs the error counts m of the test basis (one decoy: of both)")
     registry = method.registry()
     estimate = _estimate(method, counts, registry, predicted)
-    _refuse_contradictions(method, counts, estimate)
-    terms = _terms(method, estimate)
-    terms["error correction"] = -float(leak_bits)
-    terms["verification"] = -float(verification_bits)
-    terms["dropped frames"] = -float(dropped_bits)
-    value = sum(terms.values())
-    unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
+    refuse_contradictions(counts, method.levels, estimate.contradictions, estimate.key, estimate.test)
 
     def at_scale(factor: float) -> float:
-        scaled = _estimate(method, counts.scaled(factor), method.registry(), predicted)
-        return sum(_terms(method, scaled).values()) - (leak_bits + dropped_bits) * factor - verification_bits
+        return sum(_terms(method, _estimate(method, counts.scaled(factor), method.registry(), predicted)).values())
 
-    return KeyLength(
-        secret_bits=max(0, math.floor(value)),
-        value=value,
-        single_photon_bits=estimate.singles,
-        vacuum_bits=terms.get("vacuum", 0.0),
+    return assembled(
+        _terms(method, estimate),
+        costs,
+        unlimited=_unlimited(method, counts),
+        at_scale=at_scale,
+        detections=counts.detections,
+        foresee=foresee,
         phase_error_upper=estimate.phi,
-        terms=terms,
         bounds=registry.bounds(),
-        eps_sec=security.eps_sec,
-        eps_cor=security.eps_cor,
-        formula=_formula(method),
-        secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=detections_needed(at_scale, counts.detections, unlimited) if foresee and value < 1 else None,
+        security=security,
         profile=security.profile,
-        rule=security.rule,
+        formula=_formula(method),
         notes=_notes(method),
     )
-
-
-def _refuse_contradictions(method: _Method, counts: Counts, estimate: _Estimate) -> None:
-    found = estimate.contradictions
-    for basis, photons in enumerate((estimate.key, estimate.test)):
-        found += sent_contradictions(counts, method.levels, basis, photons)
-    if found:
-        raise Abort(
-            AbortReason.IMPLAUSIBLE_COUNTS,
-            contradictions=list(found),
-            intensities=list(counts.intensities),
-            detections=counts.n.tolist(),
-            errors=counts.m.tolist(),
-        )

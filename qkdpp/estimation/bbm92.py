@@ -13,11 +13,11 @@ import math
 from typing import Literal
 
 from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.estimation.assemble import Costs, assembled
 from qkdpp.estimation.concentration import binomial_lower
 from qkdpp.estimation.mismatch import Efficiencies, untagged_share
 from qkdpp.estimation.phase_error import phase_error_upper
 from qkdpp.estimation.registry import Registry
-from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import Bound, KeyLength, Security, error_penalty
 
 Form = Literal["tight", "printed"]
@@ -56,40 +56,32 @@ def key_length_bbm92(
     Raises:
         InputError: negative or inconsistent numbers.
     """
-    check_costs(leak_bits, verification_bits, dropped_bits)
+    if min(n_key, n_test, test_errors) < 0 or test_errors > n_test:
+        raise InputError("BBM92 counts must not be negative, nor the errors more than the pairs")
+    costs = Costs(leak_bits=leak_bits, verification_bits=verification_bits, dropped_bits=dropped_bits, keyed=n_key)
     if receivers and form == "printed":
         raise ConfigError("detectors: the printed BBM92 formula has no correction for unequal detectors; use profile V")
-    if min(n_key, n_test, test_errors) < 0 or test_errors > n_test or dropped_bits > n_key:
-        raise InputError("BBM92 counts must not be negative, nor the errors or dropped bits more than the pairs")
-    costs = {"error correction": -float(leak_bits), "verification": -float(verification_bits)}
-    costs["dropped frames"] = -float(dropped_bits)
     terms, phi, bounds = _terms((n_key, n_test, test_errors), security, form, receivers)
-    terms |= costs
-    value = sum(terms.values())
     share = [untagged_share(receivers, basis) for basis in (0, 1)]
     rate = min(1.0, test_errors / (n_test * share[1])) if n_test else 1.0
-    unlimited = n_key * share[0] * (1 - error_penalty(rate)) - leak_bits - dropped_bits
+    unlimited = n_key * share[0] * (1 - error_penalty(rate))
 
     def at_scale(factor: float) -> float:
         n, k = round(n_key * factor), round(n_test * factor)
-        scaled, _, _ = _terms((n, k, min(k, round(test_errors * factor))), security, form, receivers)
-        return sum(scaled.values()) - (leak_bits + dropped_bits) * factor - verification_bits
+        return sum(_terms((n, k, min(k, round(test_errors * factor))), security, form, receivers)[0].values())
 
-    return KeyLength(
-        secret_bits=max(0, math.floor(value)),
-        value=value,
-        single_photon_bits=int(terms["key-basis bits"]),
-        vacuum_bits=0.0,
+    return assembled(
+        terms,
+        costs,
+        unlimited=unlimited,
+        at_scale=at_scale,
+        detections=n_key + n_test,
+        foresee=foresee,
         phase_error_upper=phi,
-        terms=terms,
         bounds=bounds,
-        eps_sec=security.eps_sec,
-        eps_cor=security.eps_cor,
-        formula=_formula(form),
-        secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=detections_needed(at_scale, n_key + n_test, unlimited) if foresee and value < 1 else None,
+        security=security,
         profile="V" if form == "tight" else "L",
-        rule=security.rule,
+        formula=_formula(form),
         notes=_notes(form, share),
     )
 
@@ -141,7 +133,7 @@ def _terms(
     else:
         share = [untagged_share(receivers, basis) for basis in (0, 1)]
         statements = statements_bbm92(security, receivers=receivers)
-        registry = Registry.divided(statements, security.split.shares(statements, security.eps_sec))
+        registry = Registry.split(statements, security)
         if share[0] < 1:
             n = binomial_lower(n, share[0], registry.eps(_UNTAGGED[0]))
         if share[1] < 1:
@@ -161,9 +153,3 @@ def _formula(form: Form) -> str:
     if form == "printed":
         return f"BBM92, {_SOURCE}, Eqs. (1)-(2)"
     return f"BBM92, {_SOURCE}, with the exact hypergeometric bound; variable length after Tupkary et al. 2024"
-
-
-def check_costs(leak_bits: int, verification_bits: int, dropped_bits: int) -> None:
-    """InputError unless the disclosed and dropped bits are numbers of bits."""
-    if min(leak_bits, verification_bits, dropped_bits) < 0:
-        raise InputError("leak, verification and dropped bits are counts: none may be negative")

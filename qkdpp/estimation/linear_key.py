@@ -12,17 +12,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.errors import ConfigError, InputError
-from qkdpp.estimation.bbm92 import check_costs
+from qkdpp.estimation.assemble import Costs, assembled
 from qkdpp.estimation.concentration import binomial_lower
 from qkdpp.estimation.counts import Counts
 from qkdpp.estimation.decoy import Photons
 from qkdpp.estimation.linear import Labels, all_labels, errors_upper_linear, linear_statements, photons_linear
 from qkdpp.estimation.phase_error import phase_error_upper
-from qkdpp.estimation.plausible import sent_contradictions
+from qkdpp.estimation.plausible import refuse_contradictions
 from qkdpp.estimation.registry import Bounded, Observed, Registry
-from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import KeyLength, Security, error_penalty
 
 _PHASE = "phase errors"
@@ -53,8 +51,7 @@ class _Method:
 
     def registry(self) -> Registry:
         """The statements, all of them together failing with probability at most kappa^2, divided as ``split`` says."""
-        statements = self.statements()
-        return Registry.divided(statements, self.security.split.shares(statements, self.security.eps_sec))
+        return Registry.split(self.statements(), self.security)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,55 +133,35 @@ def key_length_linear(
         InputError: negative costs, or error counts that are still unknown.
         Abort: counts that no channel gives at these intensities (``implausible_counts``), proven up to eps.
     """
-    check_costs(leak_bits, verification_bits, dropped_bits)
-    if dropped_bits > int(counts.n[0].sum()):
-        raise InputError("counts: more bits dropped than were detected in the key basis")
+    costs = Costs(
+        leak_bits=leak_bits,
+        verification_bits=verification_bits,
+        dropped_bits=dropped_bits,
+        keyed=int(counts.n[0].sum()),
+    )
     method = _method(counts, security, mu_tolerance)
     z_known, x_known = counts.errors_known
     if not x_known or (method.two_labels and not z_known):
         raise InputError("counts: the key length needs the error counts m of the test basis (two labels: of both)")
     registry = method.registry()
     terms, phi, estimate = _terms(method, counts, registry)
-    _refuse_contradictions(method, counts, estimate)
-    costs = {"error correction": leak_bits, "verification": verification_bits, "dropped frames": dropped_bits}
-    terms |= {name: -float(bits) for name, bits in costs.items()}
-    value = sum(terms.values())
-    unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
+    refuse_contradictions(counts, method.labels.levels, estimate.contradictions, estimate.key, estimate.test)
 
     def at_scale(factor: float) -> float:
-        scaled, _, _ = _terms(method, counts.scaled(factor), method.registry())
-        return sum(scaled.values()) - (leak_bits + dropped_bits) * factor - verification_bits
+        return sum(_terms(method, counts.scaled(factor), method.registry())[0].values())
 
     share = method.keyed_share
-    return KeyLength(
-        secret_bits=max(0, math.floor(value)),
-        value=value,
-        single_photon_bits=int(terms["single photons"]),
-        vacuum_bits=0.0,
+    return assembled(
+        terms,
+        costs,
+        unlimited=_unlimited(method, counts),
+        at_scale=at_scale,
+        detections=counts.detections,
         phase_error_upper=phi,
-        terms=terms,
         bounds=registry.bounds(),
-        eps_sec=security.eps_sec,
-        eps_cor=security.eps_cor,
+        security=security,
+        profile="V",
         formula=f"decoy BB84, {len(counts.intensities)} intensities: photon numbers by linear programming, "
         "variable length after Tupkary et al. 2024",
-        secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=None if value >= 1 else detections_needed(at_scale, counts.detections, unlimited),
-        profile="V",
-        rule=security.rule,
         notes=(f"{share:.4f} of the single photons are keyed, the rest is disclosed",) if share < 1 else (),
     )
-
-
-def _refuse_contradictions(method: _Method, counts: Counts, estimate: _Estimate) -> None:
-    found = estimate.contradictions
-    for basis, photons in enumerate((estimate.key, estimate.test)):
-        found += sent_contradictions(counts, method.labels.levels, basis, photons)
-    if found:
-        raise Abort(
-            AbortReason.IMPLAUSIBLE_COUNTS,
-            contradictions=list(found),
-            intensities=list(counts.intensities),
-            detections=counts.n.tolist(),
-            errors=counts.m.tolist(),
-        )

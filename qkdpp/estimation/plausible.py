@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from qkdpp.estimation.assemble import refuse
 from qkdpp.estimation.counts import Counts
 from qkdpp.estimation.decoy import Levels, Photons
 
@@ -28,6 +29,13 @@ def sent_contradictions(counts: Counts, levels: Levels, basis: int, photons: Pho
         if detected > _at_most(float(sent.sum()) * tau):
             found.append(f"{label} yield above one in basis {name}")
     return tuple(found)
+
+
+def refuse_contradictions(counts: Counts, levels: Levels, found: tuple[str, ...], key: Photons, test: Photons) -> None:
+    """Abort(IMPLAUSIBLE_COUNTS) if the bounds ``found`` contradictions, or the pulses sent show one in either basis."""
+    for basis, photons in enumerate((key, test)):
+        found += sent_contradictions(counts, levels, basis, photons)
+    refuse(found, counts.intensities, counts.n, counts.m)
 
 
 def _at_most(mean: float) -> float:

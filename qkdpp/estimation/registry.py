@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from qkdpp.core.errors import LocalProtocolError
 from qkdpp.estimation import concentration
 from qkdpp.estimation.kato import kato_lower, kato_upper
-from qkdpp.estimation.security import Bound, Concentration
+from qkdpp.estimation.security import Bound, Concentration, Security
 
 
 class Registry:
@@ -37,6 +37,15 @@ class Registry:
         registry = cls(statements, lambda _: 0.0)
         registry._eps = dict(eps)
         return registry
+
+    @classmethod
+    def split(cls, statements: Mapping[str, str], security: Security) -> Registry:
+        """Profile V: all together fail with probability at most kappa^2, divided as ``security.split`` says.
+
+        Raises:
+            ConfigError: the split names a statement that does not exist.
+        """
+        return cls.divided(statements, security.split.shares(statements, security.eps_sec))
 
     def eps(self, name: str) -> float:
         """Failure probability of a declared statement; marks it as used."""

@@ -21,9 +21,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from qkdpp.core.abort import Abort, AbortReason
-from qkdpp.core.errors import ConfigError, InputError
-from qkdpp.estimation.bbm92 import check_costs
+from qkdpp.core.errors import ConfigError
+from qkdpp.estimation.assemble import Costs, assembled, refuse
 from qkdpp.estimation.interpolation import (
     Slopes,
     singles_lower,
@@ -33,7 +32,6 @@ from qkdpp.estimation.interpolation import (
 )
 from qkdpp.estimation.kato import KatoPlan, mean_lower, mean_upper, observed_upper, plan, plan_for_mean
 from qkdpp.estimation.registry import Bounded, Observed, Registry
-from qkdpp.estimation.scaling import detections_needed
 from qkdpp.estimation.security import KeyLength, Security, error_penalty
 from qkdpp.estimation.three_state_counts import ThreeStateCounts
 from qkdpp.estimation.three_state_groups import ROUNDING, Group, groups
@@ -61,8 +59,7 @@ class _Method:
         return f"chances of {group.name}"
 
     def registry(self) -> Registry:
-        names, security = self.statements(), self.security
-        return Registry.divided(names, security.split.shares(names, security.eps_sec))
+        return Registry.split(self.statements(), self.security)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,51 +197,35 @@ def key_length_three_state(
         Abort: counts that no source of the declared states and intensities gives, or no receiver with the declared
             bases (``implausible_counts``).
     """
-    check_costs(leak_bits, verification_bits, dropped_bits)
-    if dropped_bits > int(counts.keyed.sum()):
-        raise InputError("counts: more bits dropped than were detected in the key basis")
+    costs = Costs(
+        leak_bits=leak_bits,
+        verification_bits=verification_bits,
+        dropped_bits=dropped_bits,
+        keyed=int(counts.keyed.sum()),
+    )
     if predicted is not None and _source(predicted) != _source(counts):
         raise ConfigError("predicted: counts of another source or receiver")
     method = _method(counts, security)
     registry = method.registry()
     estimate = _estimate(method, counts, predicted, registry)
-    contradictions = counts.contradictions() + estimate.contradictions
-    if contradictions:
-        raise Abort(
-            AbortReason.IMPLAUSIBLE_COUNTS,
-            contradictions=list(contradictions),
-            intensities=list(counts.intensities),
-            detections=counts.n.tolist(),
-        )
-    terms = estimate.terms(method)
-    terms |= {
-        "error correction": -float(leak_bits),
-        "verification": -float(verification_bits),
-        "dropped frames": -float(dropped_bits),
-    }
-    value = sum(terms.values())
-    unlimited = _unlimited(method, counts) - leak_bits - dropped_bits
-    matching = int(counts.keyed.sum()) + int(counts.n[:, 2, 2:].sum())
+    refuse(counts.contradictions() + estimate.contradictions, counts.intensities, counts.n)
 
     def at_scale(factor: float) -> float:
-        scaled = _estimate(method, counts.scaled(factor), predicted, method.registry())
-        return sum(scaled.terms(method).values()) - (leak_bits + dropped_bits) * factor - verification_bits
+        return sum(_estimate(method, counts.scaled(factor), predicted, method.registry()).terms(method).values())
 
-    return KeyLength(
-        secret_bits=max(0, math.floor(value)),
-        value=value,
-        single_photon_bits=estimate.keyed,
-        vacuum_bits=0.0,
+    matching = int(counts.keyed.sum()) + int(counts.n[:, 2, 2:].sum())
+    return assembled(
+        estimate.terms(method),
+        costs,
+        unlimited=_unlimited(method, counts),
+        at_scale=at_scale,
+        detections=matching,
+        foresee=foresee,
         phase_error_upper=estimate.phi,
-        terms=terms,
         bounds=registry.bounds(),
-        eps_sec=security.eps_sec,
-        eps_cor=security.eps_cor,
+        security=security,
+        profile="V",
         formula="three-state BB84 with decoys: mismatched counts after Tamaki et al. 2014, dependence after Kato 2020",
-        secret_bits_asymptotic=max(0, math.floor(unlimited)),
-        detections_needed=detections_needed(at_scale, matching, unlimited) if foresee and value < 1 else None,
-        profile=security.profile,
-        rule=security.rule,
         notes=() if predicted is not None else ("no counts were predicted: Azuma's deviation was used",),
     )
 
