@@ -1,11 +1,11 @@
-"""Privacy amplification: both parties hash the verified key with one fresh Toeplitz matrix.
+"""Privacy amplification: both parties hash the verified key with one fresh matrix (I | T), T a Toeplitz matrix.
 
 Assumes that correction and verification have ended, the length is fixed, and
 every earlier gate has verified: the caller puts a gate before this stage and
-one after it (``docs/security.md``, order of a block). Toeplitz matrices are a
-universal_2 family, so l = Hmin - 2 log2(1 / (2 eps_PA)) bits are eps_PA-close
-to uniform. The seed is drawn here and nowhere earlier, serves one key, and is
-sent in chunks.
+one after it (``docs/security.md``, order of a block). These matrices are a
+universal_2 family (proof: ``docs/notes/toeplitz.md``), so
+l = Hmin - 2 log2(1 / (2 eps_PA)) bits are eps_PA-close to uniform. The seed is
+drawn here and nowhere earlier, serves one key, and is sent in chunks.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from qkdpp.core.bits import Bits, n_bytes
 from qkdpp.core.entropy import Entropy, random_bits
 from qkdpp.core.errors import LocalProtocolError, RemoteProtocolError
 from qkdpp.core.stage import Message, Stage, receive, send
-from qkdpp.kernels import toeplitz_hash
+from qkdpp.kernels import modified_seed_bits, toeplitz_hash_modified
 
 CHUNK_BYTES = 1 << 20
 
 
 class AmplificationSeed(Message, frozen=True, kw_only=True):
-    """Alice to Bob: the next bytes of the packed seed, n + l - 1 bits in all. Random, so it leaks nothing of a key."""
+    """Alice to Bob: the next bytes of the packed seed, n - 1 bits, none if l = n. Random; nothing of a key leaks."""
 
     max_bytes: ClassVar[int] = CHUNK_BYTES + 64
     data: bytes
@@ -32,7 +32,7 @@ def seed_bits(n_bits: int, out_bits: int) -> int:
     """Bits of the seed that hashes ``n_bits`` to ``out_bits``. Raises LocalProtocolError unless 1 <= out <= n."""
     if not 1 <= out_bits <= n_bits:
         raise LocalProtocolError(f"cannot amplify {n_bits} bits to {out_bits}; zero key ends the block before")
-    return n_bits + out_bits - 1
+    return modified_seed_bits(n_bits, out_bits)
 
 
 def chunk_sizes(n: int) -> list[int]:
@@ -42,8 +42,8 @@ def chunk_sizes(n: int) -> list[int]:
 
 
 def amplify(key: Bits, out_bits: int, seed: Bits) -> Bits:
-    """The hash of ``key`` under ``seed`` (``key.n + out_bits - 1`` bits)."""
-    return Bits(toeplitz_hash(key.words, key.n, seed.words, out_bits), out_bits)
+    """The hash of ``key`` under ``seed`` (``seed_bits(key.n, out_bits)`` bits)."""
+    return Bits(toeplitz_hash_modified(key.words, key.n, seed.words, out_bits), out_bits)
 
 
 def alice(key: Bits, out_bits: int, *, entropy: Entropy) -> Stage[Bits]:

@@ -31,8 +31,9 @@ from qkdpp.sifting.health import check
 from qkdpp.verification import Verified
 
 MIN_HINT = 0.002
-VERSION = 2
-"""Of the conversation: messages, their order, and the thresholds by which both parties choose the accounting rule."""
+VERSION = 3
+"""Of the conversation: messages, their order, the matrix of the amplification seed, and the thresholds by which both
+parties choose the accounting rule."""
 COUNT_BITS = 64
 """Charged for each error count, under the rule that charges functions of W at all."""
 MAX_DROPPED_SHARE = 1 / 8
