@@ -33,7 +33,7 @@ HINT_FACTOR = 1.1
 EPS_COR = 1e-15
 FRAMES = {
     Effort.TINY: {"cascade": 4, "hamming": 2},
-    Effort.QUICK: {"cascade": 32, "hamming": 8},
+    Effort.QUICK: {"cascade": 64, "hamming": 8},
     Effort.FULL: {"cascade": 1024, "hamming": 256},
 }
 TINY_FRAME_BITS = 1 << 12

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qkdpp.bench.data import generator, random_words
 from qkdpp.bench.workload import Effort, Job, Peer, Workload, power
 from qkdpp.core.bits import Bits, Words
-from qkdpp.kernels import poly_hash, poly_hash_many, toeplitz_hash
+from qkdpp.kernels import modified_seed_bits, poly_hash, poly_hash_many, toeplitz_hash, toeplitz_hash_modified
 
 AREA = "hash"
 TOEPLITZ_LOG2 = {Effort.TINY: (8,), Effort.QUICK: (16, 18, 20), Effort.FULL: (16, 18, 20, 22, 24, 26)}
@@ -51,16 +51,13 @@ class Toeplitz:
 def workloads(effort: Effort) -> list[Workload]:
     """The rows of this area."""
     rows = [_toeplitz(k) for k in TOEPLITZ_LOG2[effort]]
+    rows += [_modified(k) for k in TOEPLITZ_LOG2[effort]]
     rows += [_poly(n) for n in POLY_BYTES[effort]]
     return [*rows, _batch(BATCH[effort], 64)]
 
 
 def _toeplitz(log2_n: int) -> Workload:
     n = 1 << log2_n
-
-    def prepare() -> Toeplitz:
-        rng = generator(log2_n)
-        return Toeplitz(key=random_words(n, rng), n=n, seed=random_words(n + n // 2 - 1, rng), out=n // 2)
 
     peers = []
     if log2_n <= SCIPY_LOG2:
@@ -79,10 +76,40 @@ def _toeplitz(log2_n: int) -> Workload:
         amount=n,
         unit="bit",
         tier="kernels",
-        prepare=prepare,
+        prepare=lambda: _keyed(n),
         run=lambda d: toeplitz_hash(d.key, d.n, d.seed, d.out),
         goal=RESEARCH_CODE.get(log2_n),
         peers=tuple(peers),
+    )
+
+
+def _keyed(n: int) -> Toeplitz:
+    rng = generator(n)
+    return Toeplitz(key=random_words(n, rng), n=n, seed=random_words(n + n // 2 - 1, rng), out=n // 2)
+
+
+def _modified(log2_n: int) -> Workload:
+    """The form that amplification uses; the plain one stands beside it."""
+    n = 1 << log2_n
+
+    def prepare() -> tuple[Toeplitz, Words]:
+        return _keyed(n), random_words(modified_seed_bits(n, n // 2), generator(log2_n))
+
+    def plain(data: tuple[Toeplitz, Words]) -> Job:
+        d = data[0]
+        return lambda: toeplitz_hash(d.key, d.n, d.seed, d.out)
+
+    return Workload(
+        area=AREA,
+        kernel="toeplitz, modified",
+        size=f"{power(n)} to {power(n // 2)} bits",
+        amount=n,
+        unit="bit",
+        tier="kernels",
+        prepare=prepare,
+        run=lambda d: toeplitz_hash_modified(d[0].key, n, d[1], n // 2),
+        goal=RESEARCH_CODE.get(log2_n),
+        peers=(Peer(name="toeplitz_hash", install="", prepare=plain),),
     )
 
 

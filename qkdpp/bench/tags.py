@@ -1,4 +1,4 @@
-"""Time tags: reading T2 records, gating, matching of pairs."""
+"""Time tags: reading T2 records, merging, gating, matching of pairs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from qkdpp.bench.data import generator, sorted_ticks
 from qkdpp.bench.workload import Effort, Figures, Job, Peer, Workload, power
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.tags import TimeTags
+from qkdpp.kernels.tags import match, merge
 from qkdpp.sources import open_recording, read_all, write_recording
+from qkdpp.timing import detect as gating
 from qkdpp.timing.clock import Clock
-from qkdpp.timing.detect import Detections, detect
-from qkdpp.timing.pair_events import match
+from qkdpp.timing.gate_rules import GateRules
 
 AREA = "tags"
 COUNT = {Effort.TINY: 1000, Effort.QUICK: 1 << 20, Effort.FULL: 1 << 22}
@@ -31,6 +32,8 @@ PERIOD_PS = 1600
 JITTER_PS = 50.0
 GATE_PS = 800.0
 DEAD_TIME_NS = 20.0
+DELAY_TICKS = {0: 0.0, 1: 25.5, 2: -40.25, 3: 10.0}
+DETECTOR_OF_CHANNEL = {0: 0, 1: 1, 2: 2, 3: 3}
 NOISE = 0.1
 """Share of clicks that lie anywhere in the period."""
 HALF_WINDOW = 500
@@ -41,7 +44,7 @@ Ints = NDArray[np.int64]
 def workloads(effort: Effort) -> list[Workload]:
     """The rows of this area."""
     n = COUNT[effort]
-    return [_t2(n), _gate(n), _match(n)]
+    return [_t2(n), _merge(n), _gate(n), _detect(n), _match(n)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
@@ -72,7 +75,7 @@ def _t2(n: int) -> Workload:
         size=f"{power(n)} tags",
         amount=n,
         unit="tag",
-        tier="loops",
+        tier="kernels",
         prepare=prepare,
         run=lambda d: read_all(open_recording(d.path)),
         goal=T2_GOAL,
@@ -91,6 +94,25 @@ def ptufile_t2(data: Recorded) -> Job:
     return job
 
 
+def _merge(n: int) -> Workload:
+    """Two streams of the same rate."""
+
+    def prepare() -> list[tuple[Ints, NDArray[np.uint8]]]:
+        rng = generator(n)
+        return [(sorted_ticks(n // 2, MEAN_GAP_PS, rng), rng.integers(0, 4, n // 2, dtype=np.uint8)) for _ in range(2)]
+
+    return Workload(
+        area=AREA,
+        kernel="merge",
+        size=f"{power(n)} tags of 2 streams",
+        amount=n,
+        unit="tag",
+        tier="kernels",
+        prepare=prepare,
+        run=merge,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pulsed:
     """Tags of four detectors behind a pulsed source, and the clock."""
@@ -99,50 +121,76 @@ class Pulsed:
     clock: Clock
 
 
-def _gate(n: int) -> Workload:
-    def prepare() -> Pulsed:
-        rng = generator(n)
-        slots = sorted_ticks(n, MEAN_GAP_PS // PERIOD_PS, rng)
-        within = np.where(rng.random(n) < NOISE, rng.uniform(0, PERIOD_PS, n), rng.normal(0, JITTER_PS, n))
-        ticks = np.sort(slots * PERIOD_PS + within.astype(np.int64))
-        tags = TimeTags(
-            ticks=ticks,
-            channel=rng.integers(0, 4, n, dtype=np.uint8),
-            channel_ids=(0, 1, 2, 3),
-            tick_as=1_000_000,
-        )
-        knots = np.arange(0, int(ticks[-1]) + 1, 10**10, dtype=np.int64)
-        pieces = knots.size
-        clock = Clock(
-            knot_ticks=knots,
-            knot_slot=knots // PERIOD_PS,
-            knot_fraction=np.zeros(pieces),
-            slots_per_tick=np.full(pieces, 1 / PERIOD_PS),
-            locked=np.ones(pieces, dtype=np.bool_),
-            stop_tick=int(ticks[-1]) + 1,
-        )
-        return Pulsed(tags=tags, clock=clock)
+def _pulsed(n: int) -> Pulsed:
+    rng = generator(n)
+    slots = sorted_ticks(n, MEAN_GAP_PS // PERIOD_PS, rng)
+    within = np.where(rng.random(n) < NOISE, rng.uniform(0, PERIOD_PS, n), rng.normal(0, JITTER_PS, n))
+    ticks = np.sort(slots * PERIOD_PS + within.astype(np.int64))
+    tags = TimeTags(
+        ticks=ticks, channel=rng.integers(0, 4, n, dtype=np.uint8), channel_ids=(0, 1, 2, 3), tick_as=1_000_000
+    )
+    knots = np.arange(0, int(ticks[-1]) + 1, 10**10, dtype=np.int64)
+    clock = Clock(
+        knot_ticks=knots,
+        knot_slot=knots // PERIOD_PS,
+        knot_fraction=np.zeros(knots.size),
+        slots_per_tick=np.full(knots.size, 1 / PERIOD_PS),
+        locked=np.ones(knots.size, dtype=np.bool_),
+        stop_tick=int(ticks[-1]) + 1,
+    )
+    return Pulsed(tags=tags, clock=clock)
 
+
+def _gate(n: int) -> Workload:
+    """The pass alone: clock, gate, slot, detector, blanking."""
+
+    def prepare() -> tuple[TimeTags, GateRules]:
+        data = _pulsed(n)
+        rules = gating.gate_rules(
+            data.tags,
+            data.clock,
+            DELAY_TICKS,
+            DETECTOR_OF_CHANNEL,
+            pulse_period_as=PERIOD_PS * 1_000_000,
+            gate_ps=GATE_PS,
+            dead_time_ns=DEAD_TIME_NS,
+        )
+        return data.tags, rules
+
+    return Workload(
+        area=AREA,
+        kernel="fused gate",
+        size=f"{power(n)} tags",
+        amount=n,
+        unit="tag",
+        tier="kernels",
+        prepare=prepare,
+        run=lambda d: gating._fastest()(d[0].ticks, d[0].channel, d[1]),
+        goal=GATE_GOAL,
+    )
+
+
+def _detect(n: int) -> Workload:
+    """The same with double clicks assigned, counters and times: the stage."""
     return Workload(
         area=AREA,
         kernel="tags to detections",
         size=f"{power(n)} tags",
         amount=n,
         unit="tag",
-        tier="loops",
-        prepare=prepare,
+        tier="kernels",
+        prepare=lambda: _pulsed(n),
         run=_detected,
-        goal=GATE_GOAL,
         figures=lambda data, found: {"detections per tag": len(found) / len(data.tags)},
     )
 
 
-def _detected(data: Pulsed) -> Detections:
-    return detect(
+def _detected(data: Pulsed) -> gating.Detections:
+    return gating.detect(
         data.tags,
         data.clock,
-        {0: 0.0, 1: 25.5, 2: -40.25, 3: 10.0},
-        {0: 0, 1: 1, 2: 2, 3: 3},
+        DELAY_TICKS,
+        DETECTOR_OF_CHANNEL,
         pulse_period_as=PERIOD_PS * 1_000_000,
         gate_ps=GATE_PS,
         dead_time_ns=DEAD_TIME_NS,
@@ -166,7 +214,7 @@ def _match(n: int) -> Workload:
         size=f"{power(n)} tags of both sides",
         amount=n,
         unit="tag",
-        tier="numpy",
+        tier="kernels",
         prepare=prepare,
         run=lambda d: match(d[0], d[1], HALF_WINDOW),
         goal=MATCH_GOAL,
