@@ -39,7 +39,7 @@ static void place(struct gate_step *step, const int64_t *times, size_t n, int64_
     __m512i previous = _mm512_set1_epi64(before);
     size_t n_ahead = 0, n_counts = 0;
     for (size_t i = 0; i < n; i += 8) {
-        const __mmask8 here = n - i < 8 ? (__mmask8)((1U << (n - i)) - 1) : 0xFF;
+        const __mmask8 here = (__mmask8)(n - i < 8 ? (1U << (n - i)) - 1 : 0xFFU);
         const __m512i time = _mm512_maskz_loadu_epi64(here, times + i);
         const __m512d ticks = _mm512_sub_pd(_mm512_cvtepi64_pd(_mm512_sub_epi64(time, _mm512_set1_epi64(line->knot_tick))),
                                             _mm512_loadu_pd(step->part + i));

@@ -35,11 +35,15 @@ class Batch:
         ticks: int64[n], native ticks.
         ids: integer[n] of any width, the instrument's channel numbers.
         lost: intervals ``(start, end)`` in ticks in which events were lost.
+        in_order: the reader has seen that no tag is earlier than the one before it in the batch.
+        room: places in front of the tags, in the arrays whose parts ``ticks`` and ``ids`` are, that nobody needs.
     """
 
     ticks: NDArray[np.int64]
     ids: NDArray[np.integer]
     lost: tuple[tuple[int, int], ...] = ()
+    in_order: bool = False
+    room: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

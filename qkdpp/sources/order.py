@@ -26,14 +26,15 @@ FEW_STEPS = 4
 """Backward steps that a short headerless file may have whatever its length."""
 
 
-def _count_backward(ticks: NDArray[np.int64], last: int | None, look_back: int, tally: Tally) -> int:
+def _count_backward(batch: Batch, last: int | None, look_back: int, tally: Tally) -> int:
     """Books backward steps in file order; returns how many exceed the look-back."""
+    ticks = batch.ticks
     far = worst = 0
     if last is not None and int(ticks[0]) < last:
         tally.backward_steps += 1
         worst = last - int(ticks[0])
         far += worst > look_back
-    if count_backward(ticks):
+    if not batch.in_order and count_backward(ticks):
         back = np.flatnonzero(ticks[1:] < ticks[:-1])
         # Differences of int64 may pass 2**63; as unsigned they are exact because each step is positive.
         steps = ticks[back].astype(np.uint64) - ticks[back + 1].astype(np.uint64)
@@ -79,7 +80,7 @@ def ordered(batches: Iterator[Batch], tick_as: int, tally: Tally, *, check: str 
             raise FormatError(f"{tally.part}: begins before {part} ends; give the parts of one recording in order")
         part = tally.part
         before = tally.backward_steps
-        far_steps += _count_backward(batch.ticks, last, look_back, tally)
+        far_steps += _count_backward(batch, last, look_back, tally)
         last = int(batch.ticks[-1])
         seen += batch.ticks.size
         if check is not None:
@@ -105,11 +106,22 @@ def _join(held: Batch | None, batch: Batch, *, is_sorted: bool) -> Batch:
     """Tags held back and new ones, stably sorted; ``is_sorted`` says that no step of the new ones goes back."""
     ticks, ids, lost = batch.ticks, batch.ids, batch.lost
     if held is not None and held.ticks.size:
-        ticks, ids, lost = np.concatenate([held.ticks, ticks]), np.concatenate([held.ids, ids]), held.lost + lost
+        (ticks, ids), lost = _behind(held, batch), held.lost + lost
         is_sorted = is_sorted and int(batch.ticks[0]) >= int(held.ticks[-1])
     if not is_sorted:
         ticks, ids = _sorted([(ticks, ids)])
     return Batch(ticks=ticks, ids=ids, lost=lost)
+
+
+def _behind(held: Batch, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
+    """Both as one: the tags held back go into the room in front of the new ones if there is enough."""
+    size, room = held.ticks.size, batch.room
+    ticks, ids = batch.ticks.base, batch.ids.base
+    if size > room or ticks is None or ids is None:
+        return np.concatenate([held.ticks, batch.ticks]), np.concatenate([held.ids, batch.ids])
+    ticks[room - size : room], ids[room - size : room] = held.ticks, held.ids
+    end = room + batch.ticks.size
+    return ticks[room - size : end], ids[room - size : end]
 
 
 def _sorted(parts: list[tuple[NDArray[np.int64], NDArray[Any]]]) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -118,7 +118,8 @@ def opened_parts(request: Request, parts: list[TttrFile]) -> Opened:
         warn(tally)
         for part in parts:
             for tags in decoded_records(part, tally):
-                yield Batch(ticks=tags.time if tags.dtime is None else _t3_ticks(part, tags), ids=tags.ids)
+                ticks = tags.time if tags.dtime is None else _t3_ticks(part, tags)
+                yield Batch(ticks=ticks, ids=tags.ids, in_order=tags.in_order, room=tags.room)
 
     def whole(tally: Tally) -> Batch | None:
         warn(tally)

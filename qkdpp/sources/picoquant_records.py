@@ -22,6 +22,8 @@ Words = NDArray[np.uint32]
 MARKER_ID = 100
 MOST_LINES = 4
 """Marker lines, and so the most tags that one record gives."""
+ROOM = 1 << 12
+"""Places in front of decoded tags, for those that were held back until it was certain that none comes before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +63,15 @@ LAYOUTS: dict[int, Layout] = {
 class Decoded(NamedTuple):
     """Tags of one block of records.
 
-    ``time`` is int64: ticks in T2, the pulse number nsync in T3; ``dtime`` (int32) is present in T3 only.
+    ``time`` is int64: ticks in T2, the pulse number nsync in T3; ``dtime`` (int32) is present in T3 only; ``in_order``
+    and ``room`` as in :class:`qkdpp.sources.batches.Batch`.
     """
 
     time: NDArray[np.int64]
     dtime: NDArray[np.int32] | None
     ids: NDArray[np.uint8]
+    in_order: bool = False
+    room: int = 0
 
 
 class _Fields(NamedTuple):
@@ -120,10 +125,10 @@ class Decoder:
         """The same by the compiled kernel; marker records may fill the arrays before the words end."""
         parts = [Decoded(np.empty(0, dtype=np.int64), None, np.empty(0, dtype=np.uint8))]
         while words.size:
-            time = np.empty(words.size + MOST_LINES, dtype=np.int64)
+            time = np.empty(ROOM + words.size + MOST_LINES, dtype=np.int64)
             ids = np.empty(time.size, dtype=np.uint8)
-            n_tags, n_read, _ = self.decode_into(words, time, ids)
-            parts.append(Decoded(time[:n_tags], None, ids[:n_tags]))
+            n_tags, n_read, in_order = self.decode_into(words, time[ROOM:], ids[ROOM:])
+            parts.append(Decoded(time[ROOM:][:n_tags], None, ids[ROOM:][:n_tags], in_order, ROOM))
             words = words[n_read:]
         if len(parts) == 2:
             return parts[1]

@@ -25,6 +25,7 @@ from qkdpp.sources.order import merged, ordered, within
 
 MAX_CHANNELS = 255
 _UNKNOWN = 255
+_INDEXED_AT_ONCE = 1 << 18
 _TABLE_SPAN = 1 << 16
 _NO_TAGS = Batch(ticks=np.empty(0, dtype=np.int64), ids=np.empty(0, dtype=np.int64))
 
@@ -52,6 +53,16 @@ class _Channels:
             self._add(self._new(ids, dense))
             return self.index(ids)
         return dense
+
+    def index_at_once(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """The same, into the memory of ``ids`` where its type allows it."""
+        if ids.dtype != np.uint8:
+            return self.index(ids)
+        channel = ids.view(np.uint8)
+        for start in range(0, ids.size, _INDEXED_AT_ONCE):
+            part = channel[start : start + _INDEXED_AT_ONCE]
+            part[:] = self.index(part)
+        return channel
 
     def _new(self, ids: NDArray[np.integer], dense: NDArray[np.uint8]) -> NDArray[np.integer]:
         """Ids without an index, in the order of their first appearance."""
@@ -167,7 +178,7 @@ class Recording:
         if batch is None:
             return concatenate(list(self.chunks()))
         self.stats = replace(self.stats, tags=int(batch.ticks.size))
-        channel = self._channels.index(batch.ids)
+        channel = self._channels.index_at_once(batch.ids)
         return TimeTags(ticks=batch.ticks, channel=channel, channel_ids=self.channel_ids, tick_as=self.tick_as)
 
     def probe(self) -> None:
