@@ -312,11 +312,12 @@ def failures(labels: int, by: Observed, blocks: int) -> np.ndarray:
     return bad
 
 
+@pytest.mark.parametrize("blocks", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("labels", [3, 4])
 @pytest.mark.parametrize("eps", [0.1, 0.01])
-def test_simulated_failures_stay_below_those_of_the_statements_together(labels, eps):
-    for found in failures(labels, bounded(labels, eps), 200):
-        assert stats.binom.sf(found - 1, 200, min(2 * labels * eps, 1.0)) > 1e-6
+def test_simulated_failures_stay_below_those_of_the_statements_together(labels, eps, blocks):
+    for found in failures(labels, bounded(labels, eps), blocks):
+        assert stats.binom.sf(found - 1, blocks, min(2 * labels * eps, 1.0)) > 1e-6
 
 
 def test_the_simulation_catches_counts_taken_for_means():
