@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from qkdpp.core.entropy import Entropy, random_bits
 from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
 from qkdpp.kernels.backend import backend
-from qkdpp.kernels.tags import count_labels
+from qkdpp.kernels.tags import count_labels, relabel
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import BLANKED, LOST, OUTSIDE, REPEATED, UNLOCKED, Clicks, GateRules
 
 DoubleClickRule = Literal["random", "first"]
 HISTOGRAM_BINS = 256
+_CODE_OF_SINGLE = np.zeros(256, dtype=np.uint8)
+_CODE_OF_SINGLE[[2, 4, 8]] = 1, 2, 3
 
 
 class DetectionCounters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,12 +138,18 @@ def detect(
         slots=found.slots,
         basis=(code >> 1).astype(np.uint8),
         bit=(code & 1).astype(np.uint8),
-        time_s=((found.at_tick - first_tick) * (tags.tick_as / AS_PER_S)).astype(np.float32),
+        time_s=_seconds(found.at_tick - first_tick, tags.tick_as),
         counters=_count(tags, found, rules),
         histogram_edges_ps=np.linspace(-period_ps / 2, period_ps / 2, rules.bins + 1),
         histogram=found.histogram,
         double_click_rule=double_clicks,
     )
+
+
+def _seconds(ticks: NDArray[np.int64], tick_as: int) -> NDArray[np.float32]:
+    seconds = np.empty(ticks.size, dtype=np.float32)
+    np.multiply(ticks, tick_as / AS_PER_S, out=seconds, casting="same_kind")
+    return seconds
 
 
 def gate_rules(
@@ -198,8 +206,8 @@ def assign_double_clicks(mask: NDArray[np.uint8], entropy: Entropy) -> NDArray[n
 
     ``mask`` (uint8[n]) has bit ``d`` set if detector ``d`` clicked; two fresh bits are drawn for every double click.
     """
-    single = np.array([0, 0, 1, 0, 2, 0, 0, 0, 3], dtype=np.uint8)
-    code = single[np.minimum(mask, 8)]
+    code = mask.copy()
+    relabel(code, _CODE_OF_SINGLE)
     double = np.flatnonzero(np.bitwise_count(mask) > 1)
     bits = random_bits(entropy, 2 * double.size).to_array().reshape(-1, 2)
     in_z, in_x = (mask[double] & 0b0011) > 0, (mask[double] & 0b1100) > 0
