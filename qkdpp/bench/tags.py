@@ -15,8 +15,11 @@ from qkdpp.bench.data import generator, sorted_ticks
 from qkdpp.bench.workload import Effort, Figures, Job, Peer, Workload, power
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.tags import TimeTags
+from qkdpp.kernels.backend import backend
 from qkdpp.kernels.tags import match, merge
 from qkdpp.sources import open_recording, read_all, write_recording
+from qkdpp.sources.picoquant import read_ptu
+from qkdpp.sources.picoquant_records import Decoder, Layout
 from qkdpp.timing import detect as gating
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import GateRules
@@ -44,7 +47,7 @@ Ints = NDArray[np.int64]
 def workloads(effort: Effort) -> list[Workload]:
     """The rows of this area."""
     n = COUNT[effort]
-    return [_t2(n), _merge(n), _gate(n), _detect(n), _match(n)]
+    return [_t2(n), _t2_records(n), _merge(n), _gate(n), _detect(n), _match(n)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
@@ -54,21 +57,34 @@ class Recorded:
     path: Path
 
 
-def _t2(n: int) -> Workload:
-    def prepare() -> Recorded:
-        rng = generator(n)
-        tags = TimeTags(
-            ticks=sorted_ticks(n, MEAN_GAP_PS, rng),
-            channel=rng.integers(0, 4, n, dtype=np.uint8),
-            channel_ids=(1, 2, 3, 4),
-            tick_as=1_000_000,
-        )
-        folder = tempfile.mkdtemp()
-        recorded = Recorded(path=Path(folder) / "tags.ptu")
-        weakref.finalize(recorded, shutil.rmtree, folder)
-        write_recording(recorded.path, [tags], format="ptu")
-        return recorded
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Records:
+    """The records of such a file in memory, and room for their tags."""
 
+    recorded: Recorded
+    layout: Layout
+    words: NDArray[np.uint32]
+    time: Ints
+    ids: NDArray[np.uint8]
+
+
+def _recorded(n: int) -> Recorded:
+    rng = generator(n)
+    tags = TimeTags(
+        ticks=sorted_ticks(n, MEAN_GAP_PS, rng),
+        channel=rng.integers(0, 4, n, dtype=np.uint8),
+        channel_ids=(1, 2, 3, 4),
+        tick_as=1_000_000,
+    )
+    folder = tempfile.mkdtemp()
+    recorded = Recorded(path=Path(folder) / "tags.ptu")
+    weakref.finalize(recorded, shutil.rmtree, folder)
+    write_recording(recorded.path, [tags], format="ptu")
+    return recorded
+
+
+def _t2(n: int) -> Workload:
+    """From a file in the page cache to all tags in memory."""
     return Workload(
         area=AREA,
         kernel="read T2",
@@ -76,7 +92,7 @@ def _t2(n: int) -> Workload:
         amount=n,
         unit="tag",
         tier="kernels",
-        prepare=prepare,
+        prepare=lambda: _recorded(n),
         run=lambda d: read_all(open_recording(d.path)),
         goal=T2_GOAL,
         peers=(Peer(name="ptufile", install="pip install ptufile", prepare=ptufile_t2, asked=OVER_PTUFILE),),
@@ -92,6 +108,46 @@ def ptufile_t2(data: Recorded) -> Job:
             return file.decode_records()
 
     return job
+
+
+def _t2_records(n: int) -> Workload:
+    """Decoding alone, of records in memory to arrays that are there."""
+
+    def prepare() -> Records:
+        recorded = _recorded(n)
+        header = read_ptu(recorded.path)
+        words = np.fromfile(recorded.path, dtype="<u4", offset=header.data_offset)
+        time, ids = np.zeros(words.size, dtype=np.int64), np.zeros(words.size, dtype=np.uint8)
+        return Records(recorded=recorded, layout=header.layout, words=words, time=time, ids=ids)
+
+    return Workload(
+        area=AREA,
+        kernel="decode T2",
+        size=f"{power(n)} tags",
+        amount=n,
+        unit="tag",
+        tier="kernels",
+        prepare=prepare,
+        run=_decoded,
+        goal=T2_GOAL,
+        peers=(Peer(name="ptufile", install="pip install ptufile", prepare=ptufile_records, asked=OVER_PTUFILE),),
+    )
+
+
+def _decoded(data: Records) -> object:
+    """Tags of the records; the tiers without C make new arrays."""
+    decoder = Decoder(data.layout, "records", tier=backend())
+    return decoder.decode_into(data.words, data.time, data.ids) if backend() == "c" else decoder.decode(data.words)
+
+
+def ptufile_records(data: Records) -> Job:
+    """The same records by the loop itself: the public method clears the array first, field by field."""
+    import ptufile  # noqa: PLC0415 - optional
+    from ptufile._ptufile import decode_t2_records  # noqa: PLC0415
+
+    with ptufile.PtuFile(data.recorded.path) as file:
+        out, kind = np.zeros_like(file.decode_records(data.words)), file.tags["TTResultFormat_TTTRRecType"]
+    return lambda: decode_t2_records(out, data.words, kind)
 
 
 def _merge(n: int) -> Workload:
