@@ -48,10 +48,10 @@ static void wish(struct frame *f, int what, int32_t count, int32_t block)
     f->wish_block = block;
 }
 
-static void cut_frame(struct qk_cascade *b, struct frame *f, int too_long)
+static void cut_frame(struct qk_cascade *b, struct frame *f, int too_long, double trusted)
 {
     const int32_t block = f->block, blocks = f->blocks;
-    const double rate = too_long ? -1.0 : estimate(b, f->n_odd[0], blocks, block, b->sigmas_one, b->trusted_one);
+    const double rate = too_long ? -1.0 : estimate(b, f->n_odd[0], blocks, block, b->sigmas_one, trusted);
     f->rate = rate < 0.0 ? b->errors_1 / block : rate;
     const double wanted = rate < 0.0 ? 2.0 * blocks : ceil(f->length * rate / b->errors_1);
     if (block > 1 && wanted >= 2.0 * blocks) {
@@ -88,10 +88,11 @@ void cascade_cut_first(struct qk_cascade *b)
     if (rate >= 0.0) {
         b->hint = rate;
     }
+    const double trusted = blocks < b->trusted_one ? blocks : b->trusted_one;
     for (size_t i = 0; i < b->n_frames; i++) {
         struct frame *f = cascade_frame(b, i);
         if (f->cutting) {
-            cut_frame(b, f, f->block == longest && rate < 0.0);
+            cut_frame(b, f, f->block == longest && rate < 0.0, trusted);
         }
     }
 }

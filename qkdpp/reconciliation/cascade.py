@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from qkdpp.reconciliation.cascade_batch import Batch
     from qkdpp.reconciliation.cascade_compiled import CompiledBatch
 
+SPARE_PARITIES: Final = 64
+"""Short keys may cost more parities than they have bits: blocks and masks."""
 BATCH_BITS: Final = 1 << 26
 """Bits of key whose frames advance together, at most."""
 BATCH_FRAMES: Final = 1 << 10
@@ -103,13 +105,15 @@ class Cascade:
         pattern, rounds = Bits.zeros(len(key)), 0
         suspects: list[int] = []
         for number, batch in self._batches(key, start, corrects=False):
-            while (parities := batch.ask()) is not None:
+            left = self._most_parities(number, len(key))
+            while (parities := batch.ask()) is not None and left > 0:
+                left, rounds = left - len(parities), rounds + 1
                 yield from send(CascadeParities(n_parities=len(parities), parities=parities.to_bytes()))
                 answer = yield from receive(CascadeFlags)
                 flags = packed(answer.flags, answer.n_flags, len(parities), "CascadeFlags")
                 _book(ledger, len(parities))
                 batch.tell(flags)
-            rounds += self._collect(batch, number, pattern, suspects)
+            self._collect(batch, number, pattern, suspects)
         return self._result(key, pattern, suspects, rounds)
 
     def bob(self, key: Bits, *, qber_hint: float, entropy: Entropy, ledger: Ledger) -> Stage[Reconciled]:
@@ -125,18 +129,25 @@ class Cascade:
         pattern, rounds = Bits.zeros(len(key)), 0
         suspects: list[int] = []
         for number, batch in self._batches(key, start, corrects=True):
-            while (own := batch.ask()) is not None:
+            left = self._most_parities(number, len(key))
+            while (own := batch.ask()) is not None and left > 0:
+                left, rounds = left - len(own), rounds + 1
                 message = yield from receive(CascadeParities)
                 flags = packed(message.parities, message.n_parities, len(own), "CascadeParities") ^ own
                 yield from send(CascadeFlags(n_flags=len(flags), flags=flags.to_bytes()))
                 _book(ledger, len(flags))
                 batch.tell(flags)
-            rounds += self._collect(batch, number, pattern, suspects)
+            self._collect(batch, number, pattern, suspects)
         return self._result(key ^ pattern, pattern, suspects, rounds)
 
     @property
     def _batch_frames(self) -> int:
         return min(BATCH_BITS // self.frame_bits, BATCH_FRAMES)
+
+    def _most_parities(self, number: int, n_bits: int) -> int:
+        """After so many parities a batch ends: it has disclosed as much as it holds."""
+        step = self._batch_frames * self.frame_bits
+        return min(step, n_bits - number * step) + SPARE_PARITIES
 
     def _check(self, start: CascadeStart, n: int) -> None:
         if start.n_bits != n:
@@ -168,12 +179,11 @@ class Cascade:
                 ),
             )
 
-    def _collect(self, batch: Batch | CompiledBatch, number: int, pattern: Bits, suspects: list[int]) -> int:
-        """Adds what a batch found; its rounds."""
+    def _collect(self, batch: Batch | CompiledBatch, number: int, pattern: Bits, suspects: list[int]) -> None:
+        """Adds what a batch found."""
         first = number * self._batch_frames
         batch.add_pattern(pattern.words, first * self.frame_bits, self.frame_bits)
         suspects.extend(first + f for f in batch.suspects())
-        return batch.rounds
 
     def _result(self, key: Bits, pattern: Bits, suspects: list[int], rounds: int) -> Reconciled:
         return Reconciled(

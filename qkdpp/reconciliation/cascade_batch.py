@@ -37,7 +37,6 @@ class Batch:
         rate: per frame, the error rate estimated in the first pass.
         entries: the last round.
         cycle: rounds begun, those without a question included.
-        rounds: rounds with a question.
     """
 
     frames: Frames
@@ -50,7 +49,6 @@ class Batch:
     rate: NDArray[np.float64]
     entries: Entries
     cycle: int = 0
-    rounds: int = 0
 
     def ask(self) -> Bits | None:
         """The parities of this party's key that come next; None when the batch has ended."""
@@ -64,7 +62,6 @@ class Batch:
             out = np.zeros(n_words(_ADDRESS_BITS * int(self.entries.first[-1])), dtype=np.uint64)
             asked = kernel.parities(self.frames, self.entries, out)
             if asked:
-                self.rounds += 1
                 return Bits(out[: n_words(asked)], asked)
             kernel.absorb(self.frames, self.entries, out, self.corrects)
         return None
@@ -140,12 +137,13 @@ class Batch:
             trusted=steering.TRUSTED_BLOCKS,
         )
         self.hint = self.hint if rate is None else rate
+        trusted = min(steering.TRUSTED_FRAME, int(self.blocks[longest].sum()))
         for f in longest:
-            wishes[f] = self._cut_frame(int(f), rate is None)
+            wishes[f] = self._cut_frame(int(f), rate is None, trusted)
         for f in np.setdiff1d(cutting, longest):
-            wishes[f] = self._cut_frame(int(f), False)
+            wishes[f] = self._cut_frame(int(f), False, trusted)
 
-    def _cut_frame(self, f: int, too_long: bool) -> tuple[int, int, int]:
+    def _cut_frame(self, f: int, too_long: bool, trusted: int) -> tuple[int, int, int]:
         n, block, blocks = int(self.frames.state[f, kernel.LENGTH]), int(self.block[f]), int(self.blocks[f])
         rate = None
         if not too_long:
@@ -155,7 +153,7 @@ class Batch:
                 block,
                 self.hint,
                 sigmas=steering.FRAME_SIGMAS,
-                trusted=steering.TRUSTED_FRAME,
+                trusted=trusted,
             )
         self.rate[f] = steering.ERRORS_PER_BLOCK_1 / block if rate is None else rate
         wanted = 2 * blocks if rate is None else steering.blocks_wanted(rate, n)

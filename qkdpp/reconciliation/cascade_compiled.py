@@ -33,17 +33,15 @@ def rules(hint: float) -> dict[str, float]:
 
 
 class CompiledBatch:
-    """Up to some 1,000 frames of a key, all in the same round; ``rounds`` counts those with a question."""
+    """Up to some 1,000 frames of a key, all in the same round."""
 
     def __init__(self, engine: CascadeEngine) -> None:
         self._engine = engine
-        self.rounds = 0
 
     def ask(self) -> Bits | None:
         """The parities of this party's key that come next; None when the batch has ended. Valid until the next call."""
         while (asked := self._engine.ask()) is not None:
             if asked[1]:
-                self.rounds += 1
                 return Bits(*asked)
             self._engine.tell(asked[0])
         return None

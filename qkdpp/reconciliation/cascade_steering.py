@@ -34,12 +34,12 @@ MAX_SHORT_BUSY: Final = 64
 BUSY: Final = 16
 LATE_FROM: Final = 66
 """From this round on the third pass opens even if odd nodes are left."""
-MAX_ROUNDS: Final = 100
-"""A frame that is not clean after so many rounds is given up."""
+MAX_ROUNDS: Final = 250
+"""A frame that is not clean after so many rounds is given up. Ordinary ones need less than 100; far off rates, more."""
 TRUSTED_BLOCKS: Final = 2048
 """Weight of the expected rate against counted blocks of all frames, as long as both agree."""
 TRUSTED_FRAME: Final = 16384
-"""Weight of the rate of all frames against counted blocks of one, as long as both agree."""
+"""Most that the rate of all frames, counted from so many blocks, weighs against those of one, as long as both agree."""
 HINT_SIGMAS: Final = 2.0
 """The expected rate counts if the first blocks of all frames agree with it that well."""
 FRAME_SIGMAS: Final = 4.0

@@ -12,7 +12,7 @@ from qkdpp.core.entropy import expand
 
 BLOCK_1, BLOCK_2, BLOCKS_3, MASKS = 1.2, 2.7, 8, 10
 SHORT_1, SHORT_2, SHORT_ALL = 0.05, 0.16, 0.045
-LATE, LAST = 66, 100
+LATE, LAST = 66, 250
 
 
 def order(seed, label, n):
@@ -257,11 +257,12 @@ def cut_first(frames, blocks, hint, cycle, wishes):
     longest = max(blocks[f][0] for f in cutting)
     pool = [f for f in cutting if blocks[f][0] == longest]
     odd = {f: len(frames[f].odd_nodes(0)) for f in cutting}
-    rate = estimate(sum(odd[f] for f in pool), sum(blocks[f][1] for f in pool), longest, hint, 2, 2048)
+    counted = sum(blocks[f][1] for f in pool)
+    rate = estimate(sum(odd[f] for f in pool), counted, longest, hint, 2, 2048)
     hint = rate if rate is not None else hint
     for f in cutting:
         length, count = blocks[f]
-        own = None if f in pool and rate is None else estimate(odd[f], count, length, hint, 4, 16384)
+        own = None if f in pool and rate is None else estimate(odd[f], count, length, hint, 4, min(16384, counted))
         frames[f].rate = BLOCK_1 / length if own is None else own
         wanted = 2 * count if own is None else math.ceil(frames[f].n * own / BLOCK_1)
         if length > 1 and wanted >= 2 * count:
@@ -291,6 +292,7 @@ def play(alice, bob, seed, qber_ppm, frame_bits, number=0):
     lengths = [first_block(hint, frame.n) for frame in frames]
     blocks = [(length, -(-frame.n // length)) for frame, length in zip(frames, lengths, strict=True)]
     rounds, cycle = [], 0
+    told = 0
     while cycle < LAST:
         wishes = [("idle", None) if frame.finished() else ("search", None) for frame in frames]
         hint = cut_first(frames, blocks, hint, cycle, wishes)
@@ -303,14 +305,17 @@ def play(alice, bob, seed, qber_ppm, frame_bits, number=0):
             break
         plans = [[] if wish[0] == "idle" else frame.plan(wish) for frame, wish in zip(frames, wishes, strict=True)]
         cycle += 1
+        questions = [[entry for entry in plan if entry[0] not in {"address", "last"}] for plan in plans]
+        if told >= len(alice) + 64 and any(questions):
+            break
         parities, flags = [], []
-        for frame, plan in zip(frames, plans, strict=True):
-            asked = [entry for entry in plan if entry[0] not in {"address", "last"}]
+        for frame, plan, asked in zip(frames, plans, questions, strict=True):
             answers = [frame.parity(entry) for entry in asked]
             for entry, flag in zip(asked, answers, strict=True):
                 parities.append(sum(frame.alice[i] for i in frame.positions(entry)) & 1)
                 flags.append(flag)
             frame.absorb(plan, answers)
+        told += len(parities)
         if parities:
             rounds.append((parities, flags))
     pattern = [0] * len(alice)

@@ -54,7 +54,7 @@ def transcript(tier, key, errors, frame_bits, hint):
         side.add_pattern(pattern.words, 0, frame_bits)
     assert patterns[0].equals(patterns[1])
     assert sides[0].suspects() == sides[1].suspects()
-    return rounds, patterns[0].to_bytes(), sides[0].suspects(), sides[0].rounds
+    return rounds, patterns[0].to_bytes(), sides[0].suspects()
 
 
 @pytest.mark.parametrize(("frame_bits", "n", "qber", "hint"), CASES)
