@@ -10,6 +10,7 @@ import pytest
 from qkdpp.kernels import available, backend, compiled, isa, use_backend
 
 sys.path.insert(0, str(Path(__file__).parent))
+from arena import OFFSETS, Arena
 
 
 def tiers() -> list[str]:
@@ -36,6 +37,21 @@ def keep_tier() -> Iterator[None]:
 def tier(request: pytest.FixtureRequest, keep_tier: None) -> str:
     use(request.param)
     return str(request.param)
+
+
+@pytest.fixture(params=compiled.isas() if "c" in available() else [])
+def kernels(request: pytest.FixtureRequest, keep_tier: None) -> Any:
+    """The compiled module, with each instruction set in turn."""
+    use_backend("c")
+    compiled.use_isa(request.param)
+    return sys.modules["qkdpp.kernels._ck"]
+
+
+@pytest.fixture(params=OFFSETS)
+def arena(request: pytest.FixtureRequest, kernels: Any) -> Iterator[Arena]:
+    space = Arena(kernels, request.param)
+    yield space
+    space.check()
 
 
 @pytest.fixture(scope="session")

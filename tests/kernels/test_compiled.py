@@ -1,73 +1,22 @@
 """The compiled kernels at awkward lengths and addresses, with canaries, against the NumPy tier."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from arena import Arena, by_numpy
 
 from qkdpp.core.bits import Bits, n_words
 from qkdpp.core.entropy import expand
 from qkdpp.core.errors import KernelError
-from qkdpp.kernels import available, compiled, poly_hash, toeplitz, use_backend
+from qkdpp.kernels import available, compiled, poly_hash, toeplitz
 
 if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
 
 LENGTHS = (0, 1, 7, 63, 64, 65, 127, 128, 129, 1023, 1024, 131071)
-OFFSETS = (0, 1, 3, 8, 13, 63)
-CANARY = 0xA5
-MARGIN = 64
 RNG = np.random.default_rng(7)
-
-
-@pytest.fixture(params=compiled.isas())
-def kernels(request: pytest.FixtureRequest, keep_tier: None) -> Any:
-    use_backend("c")
-    compiled.use_isa(request.param)
-    return compiled._module()
-
-
-class Arena:
-    """Memory whose every byte outside the buffers handed out is a canary."""
-
-    def __init__(self, module: Any, offset: int) -> None:
-        self.ffi, self.offset = module.ffi, offset
-        self.used: list[tuple[Any, int]] = []
-
-    def buffer(self, n_bytes: int, content: bytes = b"") -> Any:
-        """Pointer to ``n_bytes`` bytes, ``offset`` past a multiple of 64."""
-        memory = self.ffi.new("uint8_t[]", n_bytes + 3 * MARGIN + self.offset)
-        self.ffi.memmove(memory, bytes([CANARY]) * len(memory), len(memory))
-        at = -int(self.ffi.cast("uintptr_t", memory)) % 64 + self.offset + MARGIN
-        self.ffi.memmove(memory + at, content, len(content))
-        self.used.append((memory, at, n_bytes))
-        return memory + at
-
-    def words(self, n_bytes: int, content: bytes = b"") -> Any:
-        return self.ffi.cast("uint64_t *", self.buffer(n_bytes, content))
-
-    def check(self) -> None:
-        for memory, at, n_bytes in self.used:
-            content = bytes(self.ffi.buffer(memory))
-            assert set(content[:at] + content[at + n_bytes :]) == {CANARY}
-
-
-@pytest.fixture(params=OFFSETS)
-def arena(request: pytest.FixtureRequest, kernels: Any) -> Iterator[Arena]:
-    space = Arena(kernels, request.param)
-    yield space
-    space.check()
-
-
-def by_numpy(function: Any, *arguments: Any) -> Any:
-    """What the NumPy tier computes; the compiled one stays in use."""
-    use_backend("numpy")
-    try:
-        return function(*arguments)
-    finally:
-        use_backend("c")
 
 
 def test_poly_hash(kernels: Any, arena: Arena) -> None:

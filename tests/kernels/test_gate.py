@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from arena import Arena
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qkdpp.kernels import available, compiled, use_backend
+from qkdpp.kernels import available
 from qkdpp.kernels.compiled_tags import GateTables
 from qkdpp.timing import gate_compiled, gate_portable
 from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import Clicks, GateRules
-
-sys.path.insert(0, str(Path(__file__).parent))
-from arena import Arena
 
 if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
 
 FIELDS = ("slots", "mask", "leader", "at_tick", "histogram", "counters")
 LENGTHS = (0, 1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 2047, 2048, 2049, 6000)
-OFFSETS = (0, 1, 3, 8, 13, 63)
-
-
-@pytest.fixture(params=compiled.isas())
-def kernels(request: pytest.FixtureRequest, keep_tier: None) -> Any:
-    use_backend("c")
-    compiled.use_isa(request.param)
-    return sys.modules["qkdpp.kernels._ck"]
-
-
-@pytest.fixture(params=OFFSETS)
-def arena(request: pytest.FixtureRequest, kernels: Any) -> Iterator[Arena]:
-    space = Arena(kernels, request.param)
-    yield space
-    space.check()
 
 
 def increasing(rng: np.random.Generator, n: int, low: int, high: int) -> np.ndarray[Any, Any]:

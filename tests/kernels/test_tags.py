@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from arena import Arena, by_numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qkdpp.kernels import available, compiled, compiled_tags, tags, use_backend
+from qkdpp.kernels import available, compiled_tags, tags
 from qkdpp.sources.picoquant_records import LAYOUTS, Decoder
-
-sys.path.insert(0, str(Path(__file__).parent))
-from arena import Arena
 
 if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
 
 LENGTHS = (0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1023, 1024, 4095, 4096, 4097, 20_000)
-OFFSETS = (0, 1, 3, 8, 13, 63)
 FAMILIES = {
     compiled_tags.PICOHARP: 0x00010203,
     compiled_tags.HYDRAHARP_1: 0x00010204,
@@ -33,29 +27,6 @@ RNG = np.random.default_rng(11)
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-@pytest.fixture(params=compiled.isas())
-def kernels(request: pytest.FixtureRequest, keep_tier: None) -> Any:
-    use_backend("c")
-    compiled.use_isa(request.param)
-    return sys.modules["qkdpp.kernels._ck"]
-
-
-@pytest.fixture(params=OFFSETS)
-def arena(request: pytest.FixtureRequest, kernels: Any) -> Iterator[Arena]:
-    space = Arena(kernels, request.param)
-    yield space
-    space.check()
-
-
-def by_numpy(function: Any, *arguments: Any) -> Any:
-    """What the NumPy tier computes; the compiled one stays in use."""
-    use_backend("numpy")
-    try:
-        return function(*arguments)
-    finally:
-        use_backend("c")
 
 
 def sorted_ticks(n: int, span: int) -> NDArray[np.int64]:
