@@ -193,7 +193,10 @@ def detectors_text(report: Report) -> str | None:
     mismatch = at(report, "mismatch")
     if mismatch is None:
         return None
-    z, x = (percent(at(mismatch, "untagged", basis)) for basis in "ZX")
+    shares = [at(mismatch, "untagged", basis) for basis in "ZX"]
+    if shares == [1.0, 1.0]:
+        return "declared equal, with no tolerance: nothing to correct for"
+    z, x = (percent(share) for share in shares)
     if at(mismatch, "corrected"):
         return f"corrected for unequal efficiencies: at least {z} of the keyed and {x} of the tested detections count"
     return f"too unequal to be corrected for: only {z} of the keyed and {x} of the tested detections would count"

@@ -130,7 +130,7 @@ def detect(
         dead_time_ns=dead_time_ns,
         gate_offset_ps=gate_offset_ps,
     )
-    found = _fastest()(tags.ticks, tags.channel, rules)
+    found = fastest_gate()(tags.ticks, tags.channel, rules)
     code = found.leader if double_clicks == "first" else assign_double_clicks(found.mask, entropy)
     period_ps = pulse_period_as / AS_PER_PS
     first_tick = int(tags.ticks[0]) if len(tags) else 0
@@ -235,7 +235,8 @@ def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters
     )
 
 
-def _fastest() -> Callable[[NDArray[np.int64], NDArray[np.uint8], GateRules], Clicks]:
+def fastest_gate() -> Callable[[NDArray[np.int64], NDArray[np.uint8], GateRules], Clicks]:
+    """The gate pass of the tier in use: ticks, channels and rules to clicks."""
     tier = backend()
     if tier == "c":
         from qkdpp.timing.gate_compiled import clicks  # noqa: PLC0415

@@ -46,6 +46,8 @@ def test_conditions_are_told(bb84: dict[str, Any]) -> None:
     bb84["mismatch"]["corrected"] = False
     assert "conditions changed" not in summary(bb84)
     assert "too unequal to be corrected for" in summary(bb84)
+    bb84["mismatch"] = {"corrected": True, "untagged": {"Z": 1.0, "X": 1.0}}
+    assert "declared equal, with no tolerance: nothing to correct for" in summary(bb84)
 
 
 def test_one_failed_precondition_is_explained(bb84: dict[str, Any]) -> None:
