@@ -1,10 +1,12 @@
 """The cffi description of the compiled kernels: what ``setup.py`` builds as ``qkdpp.kernels._ck``.
 
-``qk_api.h`` and ``qk_cascade.h`` are read as they stand by cffi and by the compiler. With
+The headers named below are read as they stand by cffi and by the compiler. With
 ``QKDPP_REQUIRE_C=1`` a compiler that fails ends the build; otherwise the
-package installs without the module and says so when it runs.
+package installs without the module and says so when it runs. The module carries
+a checksum of the ``qk_*.h``: ``qkdpp/kernels/compiled.py`` refuses one that was built from others.
 """
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -22,12 +24,16 @@ WRAPPER = """
 #include "qk_internal.h"
 """
 
+checksum = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(HERE.glob("qk_*.h")))).digest()
+QK_HEADERS = f"#define QK_HEADERS {int.from_bytes(checksum[:7], 'little')}\n"
+
 ffibuilder = FFI()
+ffibuilder.cdef(QK_HEADERS)
 for header in ("qk_api.h", "qk_cascade.h"):
     ffibuilder.cdef((HERE / header).read_text(encoding="utf-8"))
 ffibuilder.set_source(
     "qkdpp.kernels._ck",
-    WRAPPER,
+    WRAPPER + QK_HEADERS,
     sources=sorted(f"csrc/{path.name}" for path in HERE.glob("*.c")),
     depends=sorted(f"csrc/{path.name}" for path in HERE.glob("*.h")),
     include_dirs=["csrc"],

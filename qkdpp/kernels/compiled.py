@@ -9,9 +9,11 @@ system support is used.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,12 +25,25 @@ from qkdpp.core.errors import ConfigError, KernelError
 VARIABLE: Final = "QKDPP_ISA"
 BLOCK_BYTES: Final = 16
 
+HEADERS: Final = Path(__file__).parents[2] / "csrc"
+"""Where the headers lie in a source tree; an installed package has none, and a module that came with it."""
+
 _started: dict[str, bool] = {}
+
+
+def _stale(module: Any) -> bool:  # noqa: ANN401
+    """Whether the module was built from other headers than those of this source tree (``csrc/build_ffi.py``)."""
+    text = b"".join(path.read_bytes() for path in sorted(HEADERS.glob("qk_*.h")))
+    checksum = int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
+    return bool(text) and getattr(module.lib, "QK_HEADERS", None) != checksum
 
 
 @cache
 def _module() -> Any:  # noqa: ANN401 - what cffi builds has no types
-    return importlib.import_module("qkdpp.kernels._ck")
+    module = importlib.import_module("qkdpp.kernels._ck")
+    if _stale(module):
+        raise ImportError("they were built from another version of csrc; build them again: pip install -e .")
+    return module
 
 
 @cache

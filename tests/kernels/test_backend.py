@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,14 +12,28 @@ from qkdpp.kernels import available, backend, compiled, use_backend
 
 WITHOUT_NUMBA = "import sys; sys.modules['numba'] = None; "
 WITHOUT_C = "import sys; sys.modules['qkdpp.kernels._ck'] = None; "
+OLD_C = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from qkdpp.kernels import compiled
+
+compiled.HEADERS = Path(sys.argv[1])
+sys.modules["qkdpp.kernels._ck"] = SimpleNamespace(lib=SimpleNamespace(**{found}))
+"""
+"""A compiled module in a source tree with other headers: from before there was a checksum, and with another one."""
 ASK = "from qkdpp.kernels import *; print(backend(), backend(), isa(), loops(), available())"
 needs_c = pytest.mark.skipif("c" not in available(), reason="the compiled kernels are not built here")
 
 
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if key not in ("QKDPP_BACKEND", "QKDPP_ISA")}
     return subprocess.run(
-        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -67,6 +82,24 @@ def test_absent_c_is_said_once_and_numba_computes() -> None:
     assert done.stdout.strip() == "numba numba None numba ('numba', 'numpy')"
     assert len(done.stderr.strip().splitlines()) == 1
     assert "without its compiled kernels" in done.stderr
+
+
+@pytest.mark.parametrize("found", [{}, {"QK_HEADERS": 1}])
+def test_a_stale_module_is_said_once_and_numba_computes(found: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / "qk_api.h").write_text("int qk_new(void);")
+    done = run(OLD_C.format(found=found) + ASK, tmp_path)
+    assert done.stdout.strip() == "numba numba None numba ('numba', 'numpy')"
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "build them again: pip install -e ." in done.stderr
+    forced = run(OLD_C.format(found=found) + "from qkdpp.kernels import *; backend()", tmp_path, QKDPP_BACKEND="c")
+    assert "ConfigError" in forced.stderr
+    assert "build them again" in forced.stderr
+
+
+@needs_c
+def test_the_module_in_use_is_that_of_the_headers() -> None:
+    """In a source tree; an installed package carries no headers to compare."""
+    assert not compiled._stale(compiled._module())
 
 
 def test_with_neither_numpy_computes() -> None:
