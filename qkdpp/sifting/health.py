@@ -1,10 +1,25 @@
-"""Is this a raw key at all? Bias, autocorrelation and repetition, with stated thresholds.
+"""Is this a raw key at all? Bias, autocorrelation and repetition, with stated thresholds and power.
 
 A raw key that repeats itself carries no fresh randomness whatever its error
 rate: such input is refused. Bias and short correlations are normal in
 hardware and cost key through the bounds, not through this check: they warn.
 The statistics are functions of the key: they stay with the party that owns
 it and are shown to its operator only.
+
+What is found, and how surely, in a key of n bits:
+
+- bias: all bits count.
+- autocorrelation: a lag is searched for, then all bits count at that lag. Up to ``WHOLE_BITS`` every lag to n / 2 is
+  searched bit by bit. In longer keys, lags below ``ROW_BITS / 2`` are searched in rows spread over the key, together
+  max(2^16, n / 64) bits: a correlation of 0.04 stands 7 deviations out. Longer lags, to n / 2, are searched in the
+  sums of words, all of them: a correlation r of bits is one of at least r / 2 of sums, and is found from
+  r = 160 / sqrt(n) on (0.16 at 2^20 bits, 0.04 at 2^24).
+- repetition: of the n - 63 windows of 64 bits those are compared that begin with a pattern, so that two copies show
+  the same ones wherever they lie. In keys below 2^15 bits that is every window, from 2^22 bits on one in 256: a
+  copied part of c bits, at any distance, then goes unseen with a probability of exp(-(c - 63) / 256).
+
+A random key causes a finding with a probability below 1e-4. The cost is below 1 ns per bit in keys of 10^6 bits and
+more.
 """
 
 from __future__ import annotations
@@ -13,17 +28,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 
-from qkdpp.core.bits import BitArray8, Bits
+from qkdpp.core.bits import Bits, Words
 
 BIAS_WARN, BIAS_REFUSE = 0.02, 0.2
 AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE = 0.03, 0.25
 REPEATED_WARN, REPEATED_REFUSE = 1e-5, 0.1
-"""Share of 64-bit windows that occur more than once; a random key has none."""
+"""Share of the compared 64-bit windows that occurred before; a random key has none."""
 SIGMA = 6.0
 """A figure must also stand out of its statistical noise by this many standard deviations."""
-MAX_BITS = 1 << 22
-"""Longer keys are checked on their first bits."""
+SEARCH_SIGMA = 5.0
+"""Sums of words that stand out so far are looked at bit by bit."""
+MIN_BITS = 256
+"""Shorter keys pass unexamined."""
+WHOLE_BITS = 1 << 18
+"""Up to here every lag is searched bit by bit."""
+ROW_BITS = 1 << 12
+"""Length of the rows in which short lags of longer keys are searched."""
+MAX_PATTERN = 8
+"""Bits of the longest pattern that a compared window begins with: a one, then zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +56,9 @@ class Health:
 
     Attributes:
         bias: share of ones minus 1/2.
-        autocorrelation: largest absolute autocorrelation of the +-1 sequence at a lag from 1 to half its length.
-        lag: where it was found.
-        repeated: share of the key's 64-bit windows that occur more than once.
+        autocorrelation: that of the +-1 sequence at ``lag``, the one that stands out most.
+        lag: from 1 to half the length.
+        repeated: share of the compared 64-bit windows that occurred before.
         warnings, refusals: what the thresholds say; any refusal means that no key may be made of it.
     """
 
@@ -49,45 +73,136 @@ class Health:
 
 def check(key: Bits) -> Health:
     """Examines a raw key (at least 256 bits; shorter ones pass unexamined)."""
-    n = min(len(key), MAX_BITS)
-    if n < 256:
+    n = len(key)
+    if n < MIN_BITS:
         return Health(bits=n, bias=0.0, autocorrelation=0.0, lag=0, repeated=0.0, warnings=(), refusals=())
-    bits = key.to_array()[:n]
-    bias = float(bits.mean()) - 0.5
-    signs = 1.0 - 2.0 * bits - float(np.mean(1.0 - 2.0 * bits))
-    spectrum = scipy.fft.rfft(signs, scipy.fft.next_fast_len(2 * n, real=True))
-    raw = scipy.fft.irfft(np.abs(spectrum) ** 2)[: n // 2 + 1]
-    variance = max(float(np.var(signs)), 1e-12)
-    lags = np.arange(1, n // 2 + 1)
-    score = np.abs(raw[1:]) / (variance * np.sqrt(n - lags))
-    best = int(np.argmax(score))
-    value = float(raw[1 + best] / (variance * (n - lags[best])))
+    bias = key.count_ones() / n - 0.5
+    found = {lag: _autocorrelation(key, lag, bias) for lag in _lags(key, bias)}
+    lag = max(found, key=lambda lag: abs(found[lag]) * np.sqrt(n - lag))
+    repeated = _repeated_windows(key)
     warnings: list[str] = []
     refusals: list[str] = []
     out = (warnings, refusals)
     _judge("bias", bias, abs(bias) * 2 * np.sqrt(n), (BIAS_WARN, BIAS_REFUSE), out)
-    name = f"autocorrelation at lag {lags[best]}"
-    _judge(name, value, float(score[best]), (AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE), out)
-    repeated = _repeated_windows(bits)
+    limits = (AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE)
+    _judge(f"autocorrelation at lag {lag}", found[lag], abs(found[lag]) * np.sqrt(n - lag), limits, out)
     _judge("share of repeated 64-bit windows", repeated, np.inf, (REPEATED_WARN, REPEATED_REFUSE), out)
     return Health(
         bits=n,
         bias=bias,
-        autocorrelation=value,
-        lag=int(lags[best]),
+        autocorrelation=found[lag],
+        lag=lag,
         repeated=repeated,
         warnings=tuple(warnings),
         refusals=tuple(refusals),
     )
 
 
-def _repeated_windows(bits: BitArray8) -> float:
-    windows = bits.astype(np.uint64)
-    for width in (1, 2, 4, 8, 16, 32):
-        windows = windows[:-width] | (windows[width:] << np.uint64(width))
+# --- autocorrelation ------------------------------------------------------------------------------------------------
+
+
+def _lags(key: Bits, bias: float) -> list[int]:
+    """Lags that stand out most, one or two of them."""
+    if len(key) <= WHOLE_BITS:
+        return [_best_lag(_signs(key, bias)[None, :], 1)[0]]
+    rows = max(16, len(key) // (64 * ROW_BITS))
+    step, width = key.words.size // rows, ROW_BITS // 64
+    spread = np.ascontiguousarray(key.words[: rows * step].reshape(rows, step)[:, :width])
+    lags = [_best_lag(_signs(Bits(spread.ravel(), rows * ROW_BITS), bias).reshape(rows, ROW_BITS), 1)[0]]
+    distance, score, value = _best_lag(_sums(key.words[: (len(key) >> 6) // width * width], width), width // 2)
+    if score >= SEARCH_SIGMA and abs(value) >= AUTOCORRELATION_WARN / 2:
+        lags.append(_refined(key, 64 * distance, bias))
+    return lags
+
+
+def _sums(words: Words, group: int) -> NDArray[np.float32]:
+    """Ones in each word less their mean over ``group`` words, so that a drift of the bias hides nothing; one row."""
+    sums = np.bitwise_count(words).astype(np.float32).reshape(-1, group)
+    sums -= sums.mean(axis=1, keepdims=True)
+    return sums.reshape(1, -1)
+
+
+def _signs(key: Bits, bias: float) -> NDArray[np.float32]:
+    """The bits as -1 and +1 less their mean."""
+    signs: NDArray[np.float32] = key.to_array().astype(np.float32)
+    signs *= 2.0
+    signs -= np.float32(1.0 + 2.0 * bias)
+    return signs
+
+
+def _best_lag(rows: NDArray[np.float32], first: int) -> tuple[int, float, float]:
+    """Of the lags from ``first`` to half a row the one that stands out most; by how much; its autocorrelation."""
+    n = rows.shape[1]
+    lags = np.arange(first, n // 2 + 1)
+    spectrum = scipy.fft.rfft(rows, scipy.fft.next_fast_len(n + n // 2, real=True), axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).sum(axis=0)
+    raw = scipy.fft.irfft(power, scipy.fft.next_fast_len(n + n // 2, real=True))
+    variance = max(float(raw[0]) / rows.size, 1e-12)
+    pairs = len(rows) * (n - lags)
+    score = np.abs(raw[lags]) / (variance * np.sqrt(pairs))
+    best = int(np.argmax(score))
+    return int(lags[best]), float(score[best]), float(raw[lags[best]] / (variance * pairs[best]))
+
+
+def _refined(key: Bits, lag: int, bias: float) -> int:
+    """The lag of bits within 64 of ``lag``, looked for in as many bits as the noise of a warning asks for."""
+    part = Bits(key.words[: (lag + 64 + WHOLE_BITS) >> 6], min(len(key), (lag + 64 + WHOLE_BITS) & ~63))
+    return max(range(lag - 64, min(lag + 65, len(part) - 1)), key=lambda near: abs(_autocorrelation(part, near, bias)))
+
+
+def _autocorrelation(key: Bits, lag: int, bias: float) -> float:
+    """Autocorrelation of the +-1 sequence at one lag, all bits of the key."""
+    pairs, mean = len(key) - lag, 2.0 * bias
+    whole = pairs >> 6
+    differ = int(np.bitwise_count(key.words[:whole] ^ _later(key.words, lag, whole)).sum())
+    rest = pairs & 63
+    if rest:
+        last = key.words[whole : whole + 1] ^ _later(key.words, lag + 64 * whole, 1)
+        differ += int(np.bitwise_count(last & np.uint64((1 << rest) - 1)).sum())
+    return (1.0 - 2.0 * differ / pairs - mean**2) / max(1.0 - mean**2, 1e-12)
+
+
+def _later(words: Words, start: int, count: int) -> Words:
+    """``count`` words from bit ``start`` on, zeros behind the end."""
+    first, shift = start >> 6, np.uint64(start & 63)
+    low, high = words[first : first + count], words[first + 1 : first + count + 1]
+    out = low >> shift
+    out[: high.size] |= (high << np.uint64(1)) << (np.uint64(63) - shift)
+    return out
+
+
+# --- repetition -----------------------------------------------------------------------------------------------------
+
+
+def _repeated_windows(key: Bits) -> float:
+    """Share of the compared windows that are equal to an earlier one."""
+    windows = _windows(key)
+    if not windows.size:
+        return 0.0
     windows.sort()
-    again = windows[1:] == windows[:-1]
-    return float(again.sum()) / windows.size
+    return float(np.count_nonzero(windows[1:] == windows[:-1])) / windows.size
+
+
+def _windows(key: Bits) -> Words:
+    """The 64-bit windows that begin with the pattern, in no order; the pattern is longer in longer keys."""
+    pattern = min(MAX_PATTERN, max(0, len(key).bit_length() - 15))
+    starts = len(key) - 63
+    words = key.words
+    marks = words.copy() if pattern else np.full(words.size, ~np.uint64(0))
+    for k in range(1, pattern):
+        marks &= ~_later(words, k, words.size)
+    marks[(starts + 63) >> 6 :] = 0
+    if starts & 63:
+        marks[starts >> 6] &= np.uint64((1 << (starts & 63)) - 1)
+    following = np.append(words[1:], np.uint64(0))
+    one, out = np.uint64(1), []
+    while (at := np.flatnonzero(marks)).size:
+        marks, words, following = marks[at], words[at], following[at]
+        lowest = marks & (~marks + one)
+        shift = np.bitwise_count(lowest - one).astype(np.uint64)
+        out.append((words >> shift) | ((following << one) << (np.uint64(63) - shift)))
+        marks ^= lowest
+    return np.concatenate(out) if out else words[:0]
 
 
 def _judge(
