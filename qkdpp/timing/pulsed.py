@@ -48,7 +48,8 @@ class PulsedParams:
         sync_period_pulses: signal pulses from one sync pulse to the next (method ``sync``).
         first_sync_pulse: pulse number of the first sync pulse of the recording (method ``sync``).
         string: the public synchronisation string, if the sender prepares one.
-        offset_hint_s: local time at which pulse zero arrived, counted from tick zero (used with a string).
+        offset_hint_s: local time at which pulse ``offset_hint_pulse`` arrived, counted from tick zero (used with a
+            string).
         offset_range_s: the hint may be wrong by so much, either way. With a sync channel and a string, where the hint
             leads nowhere, ``first_sync_pulse`` is the guess, and may be wrong by as much.
         double_clicks: ``random`` (squashing) or ``first`` (no composable claim).
@@ -65,6 +66,7 @@ class PulsedParams:
     first_sync_pulse: int = 0
     string: SyncString | None = None
     offset_hint_s: float = 0.0
+    offset_hint_pulse: int = 0
     offset_range_s: float = 0.0
     double_clicks: DoubleClickRule = "random"
 
@@ -191,9 +193,9 @@ def _reach(params: PulsedParams, seconds: float) -> int:
 
 
 def _hinted(tags: TimeTags, params: PulsedParams) -> Guess:
-    """Pulse zero where the hint puts it."""
+    """The pulse where the hint puts it."""
     tick = round(params.offset_hint_s * AS_PER_S / tags.tick_as)
-    return Guess(tick=tick, pulse=0, reach=_reach(params, params.offset_range_s))
+    return Guess(tick=tick, pulse=params.offset_hint_pulse, reach=_reach(params, params.offset_range_s))
 
 
 def _number(
