@@ -27,7 +27,7 @@ def pool(
     """
     from qkdpp.core.entropy import OsEntropy
     from qkdpp.core.keyfile import create_secret
-    from qkdpp.link.pool import create_pool
+    from qkdpp.link.pool_file import create_pool
 
     create_pool(path, tags, OsEntropy())
     copy = path.with_name(path.name + ".bob")

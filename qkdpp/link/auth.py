@@ -43,6 +43,7 @@ class Authenticator:
         self._hashers = {side: PolyHasher(pool.hash_key) for side in _SIDES}
         self._states: dict[Side, list[PolyState]] = {side: [EMPTY] for side in _SIDES}
         self._blocks_tagged = 0
+        self._next_pad = 0
 
     @property
     def eps_auth(self) -> float:
@@ -80,11 +81,14 @@ class Authenticator:
             raise RemoteProtocolError(f"a tag of {len(body)} bytes")
         index, tag = _TAG.unpack(body)
         peer: Side = "bob" if self._role == "alice" else "alice"
+        if index < self._next_pad:
+            raise AuthenticationError(f"pad {index} was used before, or after a later one of the same block")
         pad = self._pool.peek(index)
         digest = self._hash(peer, gate, {self._role: heard, peer: len(self._states[peer]) - 1})
         if not hmac.compare_digest(_xor(digest, pad), tag):
             raise AuthenticationError(f"the tag of gate {gate!r} does not verify")
         self._pool.accept(index)
+        self._next_pad = index + 1
 
 
 def _xor(a: bytes, b: bytes) -> bytes:

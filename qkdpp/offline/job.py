@@ -14,7 +14,8 @@ import msgspec
 
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.keyfile import write_key
-from qkdpp.link.pool import FilePool, Pool
+from qkdpp.link.pool import Pool
+from qkdpp.link.pool_file import FilePool
 from qkdpp.link.transcript import write_transcript
 from qkdpp.offline.distill import ClockCache, distill, with_gate
 from qkdpp.offline.drive import Outcome

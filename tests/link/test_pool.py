@@ -12,13 +12,14 @@ import pytest
 from toy_stage import FixedEntropy
 
 from qkdpp.core.abort import Abort, AbortReason
-from qkdpp.core.errors import AuthenticationError, FormatError, InputError
+from qkdpp.core.errors import AuthenticationError, FormatError, InputError, LocalProtocolError
 from qkdpp.core.ledger import Side
-from qkdpp.link import pool as module
-from qkdpp.link.pool import EphemeralPool, FilePool, Pool, create_pool
+from qkdpp.link import pool_file as module
+from qkdpp.link.pool import WINDOW, EphemeralPool, PeerSeen, Pool
+from qkdpp.link.pool_file import FilePool, create_pool
 
 N_TAGS = 6
-HEADER_BYTES = 64
+HEADER_BYTES = 128
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def pads_of_the_file(path: Path) -> dict[Side, list[bytes]]:
-    """By docs/formats/keys.md: two lanes of pads after a header of 64 bytes."""
+    """By docs/formats/keys.md: two lanes of pads after a header of 128 bytes."""
     data = path.read_bytes()[HEADER_BYTES:]
     pads = [data[i : i + 16] for i in range(0, len(data), 16)]
     return {"alice": pads[:N_TAGS], "bob": pads[N_TAGS:]}
@@ -37,7 +38,8 @@ def pads_of_the_file(path: Path) -> dict[Side, list[bytes]]:
 def test_layout_of_the_format_page(path: Path) -> None:
     data = path.read_bytes()
     assert len(data) == HEADER_BYTES + 2 * 16 * N_TAGS
-    assert struct.unpack("<8sIIQQQ", data[:40]) == (b"QKDPAUTH", 1, 0, N_TAGS, 0, 0)
+    assert struct.unpack("<8sIIQQQ", data[:40]) == (b"QKDPAUTH", 2, 0, N_TAGS, 0, 0)
+    assert struct.unpack("<5Q", data[56:96]) == (N_TAGS, 0, 0, 0, 0)
     assert path.stat().st_mode & 0o777 == 0o600
     with FilePool(path, "bob") as pool:
         assert pool.hash_key == data[40:56]
@@ -67,16 +69,139 @@ def test_ephemeral_pools_behave_alike() -> None:
     assert (alice.bits_used, bob.bits_used) == (128, 256)
 
 
-def test_skipped_pads_are_spent_and_never_come_back(path: Path) -> None:
+def test_pads_of_blocks_in_flight_are_accepted_out_of_order_and_once(path: Path) -> None:
     with FilePool(path, "alice") as pool:
         pool.peek(3)
         assert pool.bits_used == 0
+        for index in (3, 1):
+            pool.accept(index)
+        assert pool.bits_used == 2 * 128
+        assert pool.remaining == N_TAGS - 4
+        for index in (1, 3):
+            for use in (pool.peek, pool.accept):
+                with pytest.raises(AuthenticationError, match="used before"):
+                    use(index)
+        assert any(pool.peek(0))
+    erased = [not any(pad) for pad in pads_of_the_file(path)["bob"]]
+    assert erased == [False, True, False, True, False, False], "used pads are erased"
+
+
+def test_a_restart_burns_all_pads_below_the_highest_seen(path: Path) -> None:
+    with FilePool(path, "alice") as pool:
         pool.accept(3)
-        assert pool.bits_used == 4 * 128
+    with FilePool(path, "alice") as pool:
         for index in range(4):
             with pytest.raises(AuthenticationError, match="used before"):
                 pool.peek(index)
-    assert not any(b"".join(pads_of_the_file(path)["bob"][:4])), "used pads are erased"
+        pool.accept(4)
+    assert [any(pad) for pad in pads_of_the_file(path)["bob"]] == [False] * 5 + [True]
+
+
+def test_pads_that_never_arrive_are_burned_behind_the_window(tmp_path: Path) -> None:
+    create_pool(tmp_path / "pool", WINDOW + 3, FixedEntropy("pool"))
+    with FilePool(tmp_path / "pool", "alice") as pool:
+        pool.accept(WINDOW)
+        assert any(pool.peek(1))
+        pool.accept(WINDOW + 1)
+        assert any(pool.peek(2))
+        with pytest.raises(AuthenticationError, match="used before"):
+            pool.peek(1)
+
+
+def test_pads_lost_on_their_way_are_given_up(path: Path) -> None:
+    with FilePool(path, "alice") as pool:
+        pool.burn_below(2)
+        with pytest.raises(AuthenticationError, match="used before"):
+            pool.peek(1)
+        pool.accept(2)
+        with pytest.raises(AuthenticationError, match="has used pad"):
+            pool.burn_below(N_TAGS + 1)
+    assert not any(b"".join(pads_of_the_file(path)["bob"][:3]))
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_refilled_slots_serve_in_a_circle(path: Path, kind: str) -> None:
+    if kind == "file":
+        shutil.copy(path, path.with_name("copy"))
+        pools: tuple[Pool, Pool] = (FilePool(path, "alice"), FilePool(path.with_name("copy"), "bob"))
+    else:
+        pools = EphemeralPool.pair(N_TAGS, FixedEntropy("pool"))
+    fresh, seen = FixedEntropy("distilled"), set()
+    for _ in range(5):
+        for sender, receiver in (pools, pools[::-1]):
+            for _ in range(4):
+                index, pad = sender.take()
+                assert receiver.peek(index) == pad
+                receiver.accept(index)
+                assert pad not in seen
+                seen.add(pad)
+        assert {pool.room for pool in pools} == {4}
+        key, at = fresh.bytes(4 * 2 * 16), pools[0].filled
+        for pool in pools:
+            pool.fill(at, key)
+            assert pool.remaining == 2, "not served before the peer has them too"
+            pool.agree(at + 4)
+            assert pool.remaining == N_TAGS
+        assert [pools[1].peek(at + i) for i in range(4)] == [key[16 * i : 16 * i + 16] for i in range(4)]
+    assert pools[0].take()[0] == 20
+    for pool in pools:
+        if isinstance(pool, FilePool):
+            pool.close()
+
+
+def test_a_refill_that_only_one_party_made_is_taken_back(path: Path) -> None:
+    with FilePool(path, "alice") as pool:
+        for _ in range(4):
+            pool.accept(pool.take()[0])
+        pool.fill(N_TAGS, bytes(range(128)))
+    with FilePool(path, "alice") as pool:
+        assert pool.filled == N_TAGS + 4
+        pool.restrict(N_TAGS)
+        assert pool.remaining == 2
+        pool.agree(N_TAGS)
+        with pytest.raises(AuthenticationError, match="lacks pads"):
+            pool.agree(3)
+    with FilePool(path, "alice") as pool:
+        assert (pool.filled, pool.remaining) == (N_TAGS, 2)
+    pads = pads_of_the_file(path)
+    assert [any(pad) for pad in pads["alice"]] == [False] * 4 + [True] * 2
+
+
+def test_a_refill_cut_off_before_it_was_complete_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FilePool(path, "alice") as pool:
+        for _ in range(4):
+            pool.accept(pool.take()[0])
+        before = path.read_bytes()[:HEADER_BYTES]
+        pool.fill(N_TAGS, bytes(range(1, 129)))
+    with path.open("r+b") as file:
+        file.write(before)
+    with FilePool(path, "alice") as pool:
+        assert (pool.filled, pool.remaining) == (N_TAGS, 2)
+    assert [any(pad) for pad in pads_of_the_file(path)["bob"]] == [False] * 4 + [True] * 2
+
+
+def test_too_large_a_refill_is_refused(path: Path) -> None:
+    with FilePool(path, "alice") as pool:
+        pool.accept(pool.take()[0])
+        for at, n_bytes in ((N_TAGS, 64), (N_TAGS + 1, 32), (N_TAGS, 33)):
+            with pytest.raises(LocalProtocolError):
+                pool.fill(at, bytes(n_bytes))
+
+
+def test_incarnations_count_up_and_what_the_peer_showed_is_kept(path: Path) -> None:
+    for expected in (1, 2, 3):
+        with FilePool(path, "alice") as pool:
+            assert pool.begin() == expected == pool.incarnation
+            pool.note_peer(PeerSeen(incarnation=expected, sent=expected, accepted=0))
+    with FilePool(path, "alice") as pool:
+        assert pool.check_peer(PeerSeen(incarnation=3, sent=3, accepted=0)) is None
+        assert pool.check_peer(PeerSeen(incarnation=4, sent=5, accepted=0)) is None
+        for seen in ((2, 3, 0), (3, 2, 0), (3, 3, 1)):
+            wrong = pool.check_peer(PeerSeen(incarnation=seen[0], sent=seen[1], accepted=seen[2]))
+            assert wrong is not None
+            assert "make new pools" in wrong
+        pool.accept(4)
+        assert pool.check_peer(PeerSeen(incarnation=3, sent=4, accepted=0)) is not None
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
@@ -178,7 +303,7 @@ def test_a_failing_disk_loses_pads_and_repeats_none(
 CHILD = """
 import sys
 from pathlib import Path
-from qkdpp.link.pool import FilePool
+from qkdpp.link.pool_file import FilePool
 pool = FilePool(Path(sys.argv[1]), "alice")
 while True:
     index, pad = pool.take()
@@ -226,9 +351,9 @@ def test_files_that_are_no_pools(path: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     for name, content in {
         "empty": b"",
-        "short": data[:63],
+        "short": data[:127],
         "magic": b"X" + data[1:],
-        "version": data[:8] + b"\2" + data[9:],
+        "version": data[:8] + b"\1" + data[9:],
         "role": data[:12] + b"\7" + data[13:],
         "truncated": data[:-1],
         "longer": data + b"\0",
