@@ -21,6 +21,10 @@ class ConfigError(InputError):
     """A ``run.toml`` or scenario holds a wrong or missing value."""
 
 
+class DeviceError(QkdppError):
+    """An instrument failed (cut, silent, wrong identity, refused a value): device, field and remedy are named."""
+
+
 class LinkError(QkdppError):
     """The classical channel failed (cut, timed out, closed early)."""
 

@@ -1,0 +1,4 @@
+"""Time taggers and counters, one instrument per file."""
+
+DRIVERS: dict[str, str] = {}
+"""Name of each driver and where its class is (``module:class``)."""
