@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.abort import Abort, AbortReason
-from qkdpp.core.bits import BitArray8, Bits, n_bytes
+from qkdpp.core.bits import Bits, n_bytes
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import LocalProtocolError, RemoteProtocolError
 from qkdpp.core.ledger import Disclosure, Ledger
@@ -114,12 +114,20 @@ def plan(n_bits: int, frame_bits: int, eps_cor: float, max_dropped: int) -> Plan
     return Plan(n_frames=n_frames, tag_bits=tag_bits, max_tags=max_tags, max_dropped=max_dropped, eps_cor=achieved)
 
 
-def group_tags(bits: BitArray8, frame_bits: int, groups: list[NDArray[np.int64]], seed: bytes, tag_bits: int) -> Bits:
-    """Tags of the groups (arrays of frame numbers) of an unpacked key, ``tag_bits`` each, one after the other."""
+def frames_of(key: Bits, frame_bits: int, frames: NDArray[np.integer]) -> Bits:
+    """The frames of the given numbers (rising) of a key, one after the other; the key itself if that is all of it."""
+    if len(frames) == -(-key.n // frame_bits):
+        return key
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
+    spans = [(int(run[0]) * frame_bits, (int(run[-1]) + 1) * frame_bits) for run in runs if run.size]
+    return Bits.concat([key.slice(start, min(stop, key.n)) for start, stop in spans])
+
+
+def group_tags(key: Bits, frame_bits: int, groups: list[NDArray[np.int64]], seed: bytes, tag_bits: int) -> Bits:
+    """Tags of the groups (arrays of frame numbers) of a key, ``tag_bits`` each, one after the other."""
     tags = []
     for group in groups:
-        text = np.concatenate([bits[i * frame_bits : (i + 1) * frame_bits] for i in group.tolist()])
-        digest = poly_hash(seed, Bits.from_array(text).to_bytes())
+        digest = poly_hash(seed, frames_of(key, frame_bits, group).to_bytes())
         tags.append(Bits.from_bytes(digest, HASH_BITS).slice(0, tag_bits))
     return Bits.concat(tags)
 
@@ -131,7 +139,6 @@ class _Search:
         if suspects.shape != (limits.n_frames,) or suspects.dtype != np.bool_:
             raise LocalProtocolError(f"suspects must be bool[{limits.n_frames}]")
         self.key, self.frame_bits, self.limits = key, frame_bits, limits
-        self.bits = key.to_array()
         self.kept = np.zeros(limits.n_frames, dtype=np.bool_)
         self.bad = int(suspects.sum())
         self.tags = 0
@@ -150,7 +157,7 @@ class _Search:
 
     def own_tags(self, seed: bytes) -> Bits:
         """This side's tags of the groups in question."""
-        return group_tags(self.bits, self.frame_bits, self.groups, seed, self.limits.tag_bits)
+        return group_tags(self.key, self.frame_bits, self.groups, seed, self.limits.tag_bits)
 
     def advance(self, matches: NDArray[np.bool_], ledger: Ledger) -> None:
         """Keeps groups that match, halves those that do not, drops single frames; books the round."""
@@ -167,8 +174,7 @@ class _Search:
 
     def verified(self) -> Verified:
         """The result once no group is in question."""
-        mask = np.repeat(self.kept, self.frame_bits)[: self.key.n]
-        key = self.key if self.kept.all() else Bits.from_array(self.bits[mask])
+        key = frames_of(self.key, self.frame_bits, np.flatnonzero(self.kept))
         return Verified(
             key=key,
             kept=self.kept,

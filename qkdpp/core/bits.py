@@ -29,6 +29,17 @@ def n_bytes(n_bits: int) -> int:
     return (n_bits + 7) >> 3
 
 
+def window(words: Words, start: int, count: int) -> Words:
+    """``count`` words whose first bit is bit ``start`` (not negative) of ``words``; zeros behind the end."""
+    first, shift = start >> 6, np.uint64(start & 63)
+    low, high = words[first : first + count], words[first + 1 : first + 1 + count]
+    out = np.zeros(count, dtype="<u8")
+    np.right_shift(low, shift, out=out[: low.size])
+    if shift:
+        out[: high.size] |= high << (np.uint64(64) - shift)
+    return out
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bits:
     """``n`` bits in ``words`` (uint64, shape ``((n + 63) // 64,)``, zero padding).
@@ -98,8 +109,13 @@ class Bits:
         return Bits.from_array(self.to_array()[index])
 
     def slice(self, start: int, stop: int) -> Bits:
-        """Bits ``start`` to ``stop`` (exclusive)."""
-        return Bits.from_array(self.to_array()[start:stop])
+        """Bits ``start`` to ``stop`` (exclusive); ValueError unless ``0 <= start <= stop <= n``."""
+        if not 0 <= start <= stop <= self.n:
+            raise ValueError(f"no bits {start} to {stop} in {self.n}")
+        words = window(self.words, start, n_words(stop - start))
+        if (stop - start) & 63:
+            words[-1] &= np.uint64((1 << ((stop - start) & 63)) - 1)
+        return Bits(words, stop - start)
 
     def equals(self, other: Bits) -> bool:
         """Whether lengths and all bits agree."""
@@ -108,6 +124,12 @@ class Bits:
     @staticmethod
     def concat(parts: list[Bits]) -> Bits:
         """The parts one after the other."""
-        if not parts:
-            return Bits.zeros(0)
-        return Bits.from_array(np.concatenate([part.to_array() for part in parts]))
+        total = sum(part.n for part in parts)
+        out, at = np.zeros(n_words(total) + 1, dtype="<u8"), 0
+        for part in parts:
+            first, shift, width = at >> 6, np.uint64(at & 63), part.words.size
+            out[first : first + width] |= part.words << shift
+            if shift:
+                out[first + 1 : first + 1 + width] |= part.words >> (np.uint64(64) - shift)
+            at += part.n
+        return Bits(out[:-1], total)

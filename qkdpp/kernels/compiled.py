@@ -108,26 +108,26 @@ def _ensure(status: int) -> None:
         raise KernelError(f"a compiled kernel refused its arguments (status {status})")
 
 
-def poly_horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
-    """``state = (state + block) * key`` for every row of ``blocks`` (uint64[n, 2], C-contiguous)."""
-    out = bytearray(BLOCK_BYTES)
-    before, factor = state.to_bytes(BLOCK_BYTES, "little"), key.to_bytes(BLOCK_BYTES, "little")
-    _ensure(
-        _module().lib.qk_poly_horner(_words(out, out=True), _words(before), _words(factor), _bytes(blocks), len(blocks))
-    )
-    return int.from_bytes(out, "little")
-
-
 @cache
-def _poly_hash_parts() -> tuple[Any, Any, Any, Any]:
+def _poly_parts() -> tuple[Any, Any, Any, Any, Any]:
     """What one call needs, looked up once: a hash of a short message costs less than its look-ups."""
-    ffi = _module().ffi
-    return _module().lib.qk_poly_hash, ffi.new, ffi.buffer, _types()[0]
+    ffi, lib = _module().ffi, _module().lib
+    return lib.qk_poly_horner, lib.qk_poly_hash, ffi.new, ffi.buffer, _types()[0]
+
+
+def poly_horner(state: int, key: int, blocks: bytes | bytearray | memoryview) -> int:
+    """``state = (state + block) * key`` for every 16 bytes of ``blocks``."""
+    kernel, _, _, buffer, _ = _poly_parts()
+    words = _module().ffi.new("uint64_t[6]")
+    buffer(words)[16:] = state.to_bytes(BLOCK_BYTES, "little") + key.to_bytes(BLOCK_BYTES, "little")
+    data = blocks if type(blocks) is bytes else _bytes(blocks)
+    _ensure(kernel(words, words + 2, words + 4, data, len(blocks) // BLOCK_BYTES))
+    return int.from_bytes(buffer(words, BLOCK_BYTES)[:], "little")
 
 
 def poly_hash(key: bytes, message: bytes | bytearray | memoryview) -> bytes:
     """Hash of one message, 16 bytes."""
-    kernel, new, buffer, digest = _poly_hash_parts()
+    _, kernel, new, buffer, digest = _poly_parts()
     data = message if type(message) is bytes else _bytes(message)
     out = new(digest)
     _ensure(kernel(out, key, data, len(data)))

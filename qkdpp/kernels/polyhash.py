@@ -39,7 +39,7 @@ MAX_LANES = 4096
 SHORT_BLOCKS = 32
 """Up to this many blocks the NumPy tier uses Python integers."""
 
-_ZERO_BLOCK = np.zeros((1, 2), dtype="<u8")
+_ZERO_BLOCK = bytes(BLOCK_BYTES)
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -140,11 +140,13 @@ def _horner_short(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
     return state
 
 
-def _horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
-    if blocks.shape[0] == 0:
+def _horner(state: int, key: int, data: Buffer) -> int:
+    """``data`` holds whole blocks."""
+    if not len(data):
         return state
     if backend() == "c":
-        return compiled.poly_horner(state, key, blocks)
+        return compiled.poly_horner(state, key, data)
+    blocks = np.require(np.frombuffer(data, dtype="<u8"), requirements=["A", "C"]).reshape(-1, 2)
     if backend() == "numba":
         from qkdpp.kernels.polyhash_numba import horner  # noqa: PLC0415 - Numba only where it is used
 
@@ -152,11 +154,6 @@ def _horner(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
     if blocks.shape[0] <= SHORT_BLOCKS:
         return _horner_short(state, key, blocks)
     return _horner_lanes(state, key, blocks)
-
-
-def _blocks(data: Buffer) -> NDArray[np.uint64]:
-    """Whole blocks as aligned uint64[n, 2]."""
-    return np.require(np.frombuffer(data, dtype="<u8"), requirements=["A", "C"]).reshape(-1, 2)
 
 
 class PolyHasher:
@@ -181,22 +178,18 @@ class PolyHasher:
             view = view[missing:]
             if len(self._tail) < BLOCK_BYTES:
                 return
-            self._value = _horner(self._value, self._key, _blocks(self._tail))
+            self._value = _horner(self._value, self._key, self._tail)
         whole = len(view) - len(view) % BLOCK_BYTES
-        self._value = _horner(self._value, self._key, _blocks(view[:whole]))
+        self._value = _horner(self._value, self._key, view[:whole])
         self._tail = bytes(view[whole:])
-
-    def pad(self) -> None:
-        """Appends zero bytes up to the next block boundary."""
-        self.update(bytes(-self.n_bytes % BLOCK_BYTES))
 
     @property
     def state(self) -> PolyState:
         """The state after what was said so far, as if padded to a block boundary."""
         if not self._tail:
             return PolyState(value=self._value, n_blocks=self.n_bytes // BLOCK_BYTES)
-        last = _blocks(self._tail.ljust(BLOCK_BYTES, b"\0"))
-        return PolyState(value=_horner(self._value, self._key, last), n_blocks=self.n_bytes // BLOCK_BYTES + 1)
+        last = _horner(self._value, self._key, self._tail.ljust(BLOCK_BYTES, b"\0"))
+        return PolyState(value=last, n_blocks=self.n_bytes // BLOCK_BYTES + 1)
 
     def digest(self) -> bytes:
         """The hash of everything given so far, 16 bytes."""

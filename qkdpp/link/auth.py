@@ -53,8 +53,7 @@ class Authenticator:
     def append(self, side: Side, frame: bytes) -> None:
         """One more frame said by ``side``."""
         hasher = self._hashers[side]
-        hasher.update(frame)
-        hasher.pad()
+        hasher.update(frame.ljust(-(-len(frame) // PAD_BYTES) * PAD_BYTES, b"\0"))
         self._states[side].append(hasher.state)
 
     def _hash(self, role: Side, gate: str, frames: dict[Side, int]) -> bytes:

@@ -126,7 +126,7 @@ def correct_and_verify(sifted: SiftedKey, party: Party) -> Stage[tuple[Verified,
     reconciled = yield from _correct(sifted, party)
     verified = yield from _verify(reconciled, party)
     counts = yield from _count_errors(sifted, reconciled, verified, party)
-    _check_qber(sifted, reconciled, verified, counts, party)
+    _check_qber(verified, counts, party)
     return verified, counts
 
 
@@ -179,17 +179,12 @@ def _count_errors(
     sifted: SiftedKey, reconciled: Reconciled, verified: Verified, party: Party
 ) -> Stage[NDArray[np.int64]]:
     stage = reconciliation.by_name(party.parameters.correction.method)
-    n = len(sifted.key)
     if party.role == stage.corrector:
-        if reconciled.pattern is None:
-            raise RemoteProtocolError("the corrector has no error pattern")
-        wrong = reconciled.pattern.to_array().astype(bool)
-        unclear = wrong | _dropped(reconciled, verified, n)
-        counts = np.bincount(sifted.classes[unclear], minlength=sifted.n_classes).astype(np.int64)
+        counts = _errors_by_class(sifted, reconciled, verified)
         yield from send(ErrorCounts(counts=[int(c) for c in counts]))
     else:
         message = yield from receive(ErrorCounts)
-        held = np.bincount(sifted.classes, minlength=sifted.n_classes)
+        held = _by_class(sifted.classes, sifted.n_classes)
         if len(message.counts) != sifted.n_classes or any(
             not 0 <= c <= h for c, h in zip(message.counts, held, strict=True)
         ):
@@ -199,16 +194,26 @@ def _count_errors(
     return counts
 
 
-def _dropped(reconciled: Reconciled, verified: Verified, n: int) -> NDArray[np.bool_]:
-    """bool[n]: key bits in frames that verification dropped."""
-    return np.repeat(~verified.kept, reconciled.frame_bits)[:n]
+def _by_class(classes: NDArray[np.uint8], n_classes: int) -> NDArray[np.int64]:
+    """How many there are of each class."""
+    return np.array([np.count_nonzero(classes == c) for c in range(n_classes)], dtype=np.int64)
 
 
-def _check_qber(
-    sifted: SiftedKey, reconciled: Reconciled, verified: Verified, counts: NDArray[np.int64], party: Party
-) -> None:
+def _errors_by_class(sifted: SiftedKey, reconciled: Reconciled, verified: Verified) -> NDArray[np.int64]:
+    """Errors found in the frames that verification kept, and all bits of the others."""
+    if reconciled.pattern is None:
+        raise RemoteProtocolError("the corrector has no error pattern")
+    frame_bits, n_classes = reconciled.frame_bits, sifted.n_classes
+    wrong = np.flatnonzero(reconciled.pattern.to_array().view(np.bool_))
+    counts = _by_class(sifted.classes[wrong[verified.kept[wrong // frame_bits]]], n_classes)
+    for f in np.flatnonzero(~verified.kept).tolist():
+        counts += _by_class(sifted.classes[f * frame_bits : (f + 1) * frame_bits], n_classes)
+    return counts
+
+
+def _check_qber(verified: Verified, counts: NDArray[np.int64], party: Party) -> None:
     """Abort if the error rate of the verified frames is above the limit."""
-    errors = int(counts.sum()) - int(_dropped(reconciled, verified, len(sifted.key)).sum())
+    errors = int(counts.sum()) - verified.dropped_bits
     party.log.facts["key_errors"] = errors
     qber, limit = errors / len(verified.key), party.parameters.security.max_qber
     if qber > limit:

@@ -16,9 +16,11 @@ from qkdpp.core.entropy import expand
 def shuffle(seed: bytes, label: str, n: int) -> NDArray[np.int32]:
     """A permutation of ``range(n)`` from a disclosed 32-byte seed, the same on every host.
 
-    Sorted by the low and then by the high half of the words, both times stably: 16-bit keys are sorted by counting.
+    Words are sorted with their positions in the lower halves: NumPy sorts 64-bit numbers with vectors.
     """
-    halves = np.frombuffer(expand(seed, label, 4 * n), dtype="<u2").reshape(n, 2)
-    by_low = np.argsort(halves[:, 0], kind="stable")
-    by_both: NDArray[np.int32] = by_low[np.argsort(halves[by_low, 1], kind="stable")].astype(np.int32)
-    return by_both
+    words = np.frombuffer(expand(seed, label, 4 * n), dtype="<u4").astype(np.uint64)
+    words <<= np.uint64(32)
+    words |= np.arange(n, dtype=np.uint64)
+    words.sort()
+    order: NDArray[np.int32] = words.astype(np.int32)
+    return order

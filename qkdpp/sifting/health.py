@@ -30,7 +30,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from qkdpp.core.bits import Bits, Words
+from qkdpp.core.bits import Bits, Words, window
 
 BIAS_WARN, BIAS_REFUSE = 0.02, 0.2
 AUTOCORRELATION_WARN, AUTOCORRELATION_REFUSE = 0.03, 0.25
@@ -154,21 +154,12 @@ def _autocorrelation(key: Bits, lag: int, bias: float) -> float:
     """Autocorrelation of the +-1 sequence at one lag, all bits of the key."""
     pairs, mean = len(key) - lag, 2.0 * bias
     whole = pairs >> 6
-    differ = int(np.bitwise_count(key.words[:whole] ^ _later(key.words, lag, whole)).sum())
+    differ = int(np.bitwise_count(key.words[:whole] ^ window(key.words, lag, whole)).sum())
     rest = pairs & 63
     if rest:
-        last = key.words[whole : whole + 1] ^ _later(key.words, lag + 64 * whole, 1)
+        last = key.words[whole : whole + 1] ^ window(key.words, lag + 64 * whole, 1)
         differ += int(np.bitwise_count(last & np.uint64((1 << rest) - 1)).sum())
     return (1.0 - 2.0 * differ / pairs - mean**2) / max(1.0 - mean**2, 1e-12)
-
-
-def _later(words: Words, start: int, count: int) -> Words:
-    """``count`` words from bit ``start`` on, zeros behind the end."""
-    first, shift = start >> 6, np.uint64(start & 63)
-    low, high = words[first : first + count], words[first + 1 : first + count + 1]
-    out = low >> shift
-    out[: high.size] |= (high << np.uint64(1)) << (np.uint64(63) - shift)
-    return out
 
 
 # --- repetition -----------------------------------------------------------------------------------------------------
@@ -190,7 +181,7 @@ def _windows(key: Bits) -> Words:
     words = key.words
     marks = words.copy() if pattern else np.full(words.size, ~np.uint64(0))
     for k in range(1, pattern):
-        marks &= ~_later(words, k, words.size)
+        marks &= ~window(words, k, words.size)
     marks[(starts + 63) >> 6 :] = 0
     if starts & 63:
         marks[starts >> 6] &= np.uint64((1 << (starts & 63)) - 1)

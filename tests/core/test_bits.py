@@ -57,3 +57,25 @@ def test_operations_agree_with_arrays(n):
 def test_xor_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="lengths differ"):
         _ = Bits.zeros(3) ^ Bits.zeros(4)
+
+
+@pytest.mark.parametrize("start", [0, 1, 63, 64, 65, 200, 511, 512])
+def test_every_slice_from_a_bit_is_that_of_the_array(start):
+    array = random_array(512, 5)
+    bits = Bits.from_array(array)
+    for stop in (start, *(s for s in AWKWARD if start < s <= 512), 512):
+        part = bits.slice(start, stop)
+        assert part.equals(Bits.from_array(array[start:stop]))
+        assert part.words.base is not bits.words
+
+
+def test_a_slice_beyond_the_end_is_refused():
+    for start, stop in ((0, 101), (5, 4), (-1, 5)):
+        with pytest.raises(ValueError, match="in 100"):
+            Bits.zeros(100).slice(start, stop)
+
+
+def test_parts_of_all_lengths_follow_one_another():
+    parts = [random_array(n, n) for n in (3, 0, 64, 61, 1, 63, 128, 200, 65)]
+    assert Bits.concat([Bits.from_array(p) for p in parts]).equals(Bits.from_array(np.concatenate(parts)))
+    assert len(Bits.concat([])) == 0
