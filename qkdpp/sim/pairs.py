@@ -84,7 +84,7 @@ class PairRun:
             stop = min(first + step, self.stop_fs)
             last = stop == self.stop_fs
             chunk = []
-            for side, light in zip(self.sides, self._light(first, stop), strict=True):
+            for side, light in zip(self.sides, self.light(first, stop), strict=True):
                 until = stop + side.path.delay_fs
                 if last:
                     until += round(side.chain.clock.plan.lead_ms * 1e-3 * FS_PER_S)
@@ -96,7 +96,7 @@ class PairRun:
             progress(stop / self.stop_fs)
             yield chunk[0], chunk[1]
 
-    def _light(self, first: int, stop: int) -> tuple[Events, Events]:
+    def light(self, first: int, stop: int) -> tuple[Events, Events]:
         """Detected photons of pairs made between two true times, for both sides."""
         a, b = self.sides
         mean = self.pairs.pair_rate_hz * (stop - first) / FS_PER_S

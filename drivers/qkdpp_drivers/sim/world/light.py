@@ -78,7 +78,7 @@ class WorldLight(PulseLink):
             turned = STATES @ (controller.rotation() @ self.fibre.rotation).T
             found.append(split[basis] * shares(turned, axes, self.contrast))
         factor = np.array([d.efficiency_factor(shift_ps) for d in self.knobs.detectors])
-        return np.hstack(found) * (self.efficiency * factor * self.knobs.light_factor())
+        return np.asarray(np.hstack(found) * (self.efficiency * factor * self.knobs.light_factor()))
 
     def seen(self, first: int, stop: int) -> Events:
         """Light that detectors would detect from pulses ``first`` to ``stop``, times since pulse zero was sent."""
@@ -153,17 +153,20 @@ class WorldLight(PulseLink):
 def splitting_gains(intensities: Floats, p_intensity: Floats, share: float, detected: float) -> Floats:
     """Click probability by intensity when pulses of several photons go on without loss, less one photon.
 
-    Single photons are sent on just so often that the mean gain stays that of the ordinary link, if that is possible.
+    The mean gain stays that of the ordinary link: on a lossy one several photons are enough, and no single photon is
+    sent on; on a better one single photons make up the rest.
 
     Args:
         intensities, p_intensity: mean photon numbers and their probabilities.
         share: click probability of a photon over the ordinary link.
-        detected: of a photon that arrives without loss.
+        detected: the same of a photon that arrives without loss, below 1.
     """
     usual = float(p_intensity @ -np.expm1(-intensities * share))
     vacuum, single = np.exp(-intensities), intensities * np.exp(-intensities)
-    kept = np.exp(-intensities * detected) if detected < 1.0 else np.exp(-intensities)
-    missed = (kept - vacuum - single * (1.0 - detected)) / max(1.0 - detected, 1e-12)
+    missed = (np.exp(-intensities * detected) - vacuum) / (1.0 - detected) - single
     several = np.maximum(1.0 - vacuum - single - missed, 0.0)
-    forwarded = np.clip((usual - float(p_intensity @ several)) / max(float(p_intensity @ single), 1e-300), 0.0, detected)
+    most = float(p_intensity @ several)
+    if most >= usual:
+        return np.asarray(several * (usual / most))
+    forwarded = min((usual - most) / float(p_intensity @ single), detected)
     return np.asarray(several + forwarded * single)

@@ -19,7 +19,7 @@ from qkdpp.core.sync_string import SyncString
 from qkdpp.scenarios import scenario
 from qkdpp.sim import path
 from qkdpp.sim.clock import FS_PER_S
-from qkdpp.sim.receiver import SYNC, Events, ReceiverChain, events
+from qkdpp.sim.receiver import SYNC, Events, ReceiverChain
 from qkdpp.sources.prepared_states import NOT_HELD, Codes, PreparedHeader, Slots, in_string
 from qkdpp_drivers.sim.world.knobs import BLINDING_A, MONITOR_DARK_A, DetectorKnobs, Knobs
 from qkdpp_drivers.sim.world.light import Mode, WorldLight
@@ -141,7 +141,7 @@ class PulsedWorld:
         return _Run(light=light, start_fs=self.now_fs)
 
     def send(self, mode: Mode) -> int:
-        """Lets the transmitter send something else from now on; random states begin a new epoch, whose number returns."""
+        """Lets the transmitter send something else from now on; random states begin a new epoch. Its number returns."""
         self._run = self._begin(mode)
         if mode is Mode.RANDOM:
             self.epoch += 1

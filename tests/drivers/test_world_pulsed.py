@@ -1,0 +1,157 @@
+"""The simulated laboratory against physics worked out beside it."""
+
+import msgspec
+import numpy as np
+import pytest
+from qkdpp_drivers.sim.world.knobs import Eve
+from qkdpp_drivers.sim.world.light import Mode, splitting_gains
+from qkdpp_drivers.sim.world.polarisation import STATES, Controller, Fibre, retarder, rotation
+from qkdpp_drivers.sim.world.pulsed import PulsedWorld
+
+from qkdpp.scenarios import scenario
+from qkdpp.scenarios.scenario_file import load
+
+
+def plan(loss_db: float = 20.0) -> scenario.Scenario:
+    shipped = load("backbone-625mhz")
+    receiver = msgspec.structs.replace(shipped.bob.receiver, after_pulse=0.0)
+    return msgspec.structs.replace(
+        shipped,
+        channel=msgspec.structs.replace(shipped.channel, loss_db=loss_db),
+        bob=msgspec.structs.replace(shipped.bob, receiver=receiver),
+    )
+
+
+def world(seed: int = 1, *, loss_db: float = 20.0, gate_period_ps: float = 0.0, aligned: bool = True) -> PulsedWorld:
+    made = PulsedWorld(plan(loss_db), seed, gate_period_ps=gate_period_ps)
+    if aligned:
+        made.fibre.rotation = np.eye(3)
+    for detector in made.knobs.detectors:
+        detector.gate_delay_ps = detector.gate_optimum_ps
+    return made
+
+
+def detected(lab: PulsedWorld, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """State codes sent and detectors that clicked, by arrival time at the true pulse."""
+    begin = lab.now_fs / 1e15
+    lab.edges(begin)
+    start = lab._run.start_fs
+    edges = lab.edges(begin + seconds)
+    clicks = edges.inputs < 4
+    delay = np.array(lab.plan.bob.receiver.delays_ps)[edges.inputs[clicks]]
+    local = lab.chain.clock.read(np.array([start + lab.path.arrival_fs(np.zeros(1, dtype=np.int64))[0]]))[0]
+    rate = 1.0 + lab.plan.bob.clock.rate_ppm * 1e-6
+    since = (edges.times_ps[clicks] - local / 1e3 - delay) / rate
+    slots = np.rint(since * 1e6 / lab.header.pulse_period_as).astype(np.int64)
+    return lab.lookup(slots), edges.inputs[clicks]
+
+
+def light_hz(counts: np.ndarray, seconds: float) -> np.ndarray:
+    """Rates of light alone: dead time (1 us) and dark counts (375 Hz) taken out."""
+    rate = counts / seconds
+    return rate / (1.0 - rate * 1e-6) - 375.0
+
+
+def error_rate(codes: np.ndarray, clicked: np.ndarray) -> float:
+    held = (codes != 255) & ((codes >> 1) & 1 == clicked >> 1) & (codes >> 2 == 0)
+    return float(np.mean((codes & 1)[held] != (clicked & 1)[held]))
+
+
+def test_counts_of_a_constant_state_follow_its_polarisation() -> None:
+    lab = world()
+    expected = lab.path.share * 0.6 * 0.11 * 10**-0.2 * 0.5 * 625e6
+    for mode, own in ((Mode.H, 0), (Mode.V, 1), (Mode.D, 2), (Mode.A, 3)):
+        lab.send(mode)
+        lab.advance(lab.now_fs / 1e15 + 0.5)
+        counts = light_hz(lab.counts(0.4), 0.4)
+        assert counts[own] == pytest.approx(expected * (1 - 0.0099), rel=0.02)
+        assert counts[own ^ 1] == pytest.approx(expected * 0.0099, rel=0.15)
+        assert counts[(own ^ 2) & 2] == pytest.approx(counts[((own ^ 2) & 2) + 1], rel=0.05)
+
+
+def test_an_unaligned_fibre_is_undone_by_the_inverse_rotation_in_front_of_each_basis() -> None:
+    lab = world(aligned=False)
+    lab.send(Mode.RANDOM)
+    assert error_rate(*detected(lab, 0.2)) > 0.05
+    for controller in lab.knobs.controllers:
+        controller.rotation = lambda: lab.fibre.rotation.T  # type: ignore[method-assign]
+    lab.send(Mode.RANDOM)
+    assert error_rate(*detected(lab, 0.3)) == pytest.approx(0.0099, abs=0.006)
+
+
+def test_four_squeezers_reach_any_state_from_any_state() -> None:
+    rng = np.random.default_rng(5)
+    fibre, controller = Fibre(0.0, rng), Controller()
+    best = 0.0
+    for _ in range(4000):
+        controller.voltages_mv = {n: float(rng.uniform(-3000, 3000)) for n in range(1, 5)}
+        best = max(best, float(STATES[0] @ controller.rotation() @ fibre.rotation @ STATES[0]))
+    assert best > 0.99
+
+
+def test_rotations_are_rotations() -> None:
+    turned = rotation(np.array([0.3, -2.0, 1.0]), 1.1) @ retarder(22.5, np.pi)
+    np.testing.assert_allclose(turned @ turned.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(retarder(22.5, np.pi) @ STATES[0], STATES[2], atol=1e-12)
+
+
+def test_the_gate_passes_most_at_its_optimum_and_half_a_half_width_away() -> None:
+    lab = world(gate_period_ps=800.0)
+    lab.send(Mode.RANDOM)
+    lab.advance(0.4)
+    middle = light_hz(lab.counts(0.3), 0.3)
+    for detector in lab.knobs.detectors:
+        detector.gate_delay_ps += 90.0
+    lab.advance(0.8)
+    np.testing.assert_allclose(light_hz(lab.counts(0.3), 0.3) / middle, 0.5, rtol=0.05)
+
+
+def test_intercept_and_resend_costs_a_quarter_of_what_is_attacked() -> None:
+    lab = world()
+    lab.knobs.eve = Eve(intercept=0.4)
+    lab.send(Mode.RANDOM)
+    assert error_rate(*detected(lab, 0.4)) == pytest.approx(0.4 * 0.25 + 0.6 * 0.0099 + 0.4 * 0.0099 / 2, abs=0.012)
+
+
+def test_blinding_makes_no_errors_but_a_current() -> None:
+    lab = world()
+    lab.knobs.eve = Eve(blinding=True)
+    lab.send(Mode.RANDOM)
+    codes, clicked = detected(lab, 0.3)
+    assert clicked.size > 10_000
+    assert error_rate(codes, clicked) < 0.01
+    assert all(d.current_a > 20e-6 for d in lab.knobs.detectors)
+    lab.knobs.eve = Eve()
+    lab.advance(lab.now_fs / 1e15 + 0.1)
+    assert all(d.current_a < 1e-6 for d in lab.knobs.detectors)
+
+
+def test_splitting_keeps_the_mean_gain_and_ruins_that_of_weak_pulses() -> None:
+    intensities, p = np.array([0.6, 0.2, 0.0]), np.array([0.75, 0.125, 0.125])
+    share = 1e-3
+    usual = 1.0 - np.exp(-intensities * share)
+    gains = splitting_gains(intensities, p, share, 0.07)
+    assert p @ gains == pytest.approx(p @ usual, rel=1e-9)
+    spare = intensities - 1 + np.exp(-intensities)  # mean number of photons beyond the first
+    assert gains[1] / gains[0] == pytest.approx(spare[1] / spare[0], rel=0.02)
+    assert gains[1] / gains[0] < 0.5 * usual[1] / usual[0]
+
+
+def test_the_transmitter_forgets_an_epoch_when_the_next_begins_and_totals_add_up() -> None:
+    lab = world()
+    assert lab.send(Mode.RANDOM) == 1
+    lab.advance(0.1)
+    assert (lab.lookup(np.array([0, 5, 10**15])) == 255).tolist() == [False, False, True]
+    string = lab.header.sync_string
+    assert string is not None
+    exact = lab.totals(0, 100_000)
+    assert exact.sum() == 100_000 - string.length
+    drawn = lab.totals(0, 40_000_000)
+    assert drawn.sum() == 40_000_000 - 7 * string.length
+    np.testing.assert_array_equal(drawn, lab.totals(0, 40_000_000))
+    secret = string.length + np.arange(200)
+    before = lab.lookup(secret)
+    assert lab.send(Mode.RANDOM) == 2
+    assert lab.pulses() == 0
+    lab.advance(0.2)
+    assert (lab.lookup(secret) != before).any()
