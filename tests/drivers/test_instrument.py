@@ -1,5 +1,6 @@
 """Base of all drivers: settings, identity, stale replies, reconnection; over memory, pseudo-terminal, TCP and VISA."""
 
+import numpy as np
 import pytest
 
 from qkdpp.core.errors import DeviceError
@@ -12,19 +13,20 @@ from qkdpp_drivers.errors import (
     TransportTimeout,
 )
 from qkdpp_drivers.instrument import Identity, Setting, TextInstrument, scpi_error
+from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import PtyHost, TcpHost
-from qkdpp_drivers.sim.simulated import LineInstrument
+from qkdpp_drivers.sim.simulated import COMMON_FAULTS, CommandInstrument, RealClock
 from qkdpp_drivers.transports import ManualClock, MemoryTransport, open_url
 from qkdpp_drivers.transports.urls import LAB_VARIABLE, resolve
 
 VOLTAGE = Setting(name="voltage", unit="V", low=-1.0, high=2.0, tolerance=0.01)
 
 
-class Box(LineInstrument):
+class Box(CommandInstrument):
     """A box with one voltage and an error queue."""
 
-    def __init__(self, **world):
-        super().__init__(**world)
+    def __init__(self, clock):
+        super().__init__(clock=clock, faults=Faults(COMMON_FAULTS), rng=np.random.default_rng(1))
         self.voltage, self.queue = 0.0, []
 
     def command(self, text):
@@ -57,7 +59,7 @@ class BoxDriver(TextInstrument):
 
 @pytest.fixture
 def box():
-    return Box(clock=ManualClock())
+    return Box(ManualClock())
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_an_instrument_gone_silent_says_so(box, driver):
 
 def test_garbage_is_a_typed_error_with_the_bytes(box, driver):
     driver.connect()
-    box.faults.add("garbage_reply", times=1)
+    box.faults.add("garbage", times=1)
     with pytest.raises(ReplyError) as caught:
         driver.snapshot()
     assert b"\xff\xfe" in caught.value.raw
@@ -171,7 +173,7 @@ def wait_until_gone(driver):
 @pytest.mark.parametrize("kind", HOSTS)
 def test_the_same_conversation_through_every_transport(kind):
     make, options, url = HOSTS[kind]
-    box = Box()
+    box = Box(RealClock())
     with make(box, **options) as host, BoxDriver.from_url(url.format(host.url)) as driver:
         assert driver.set_voltage(0.5) == 0.5
         box.faults.add("split_reply", times=1)

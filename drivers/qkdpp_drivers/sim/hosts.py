@@ -15,8 +15,11 @@ import socket
 import tempfile
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+from qkdpp_drivers.sim.faults import DISCONNECT
 
 PAUSE_S = 0.0005
 LOOPBACK = "127.0.0.1"
@@ -27,17 +30,14 @@ class Hosted(Protocol):
     """What a host needs of an instrument."""
 
     @property
-    def connected(self) -> bool:
-        """Whether the cable is plugged in."""
+    def faults(self) -> Container[str]:
+        """What is wrong with it."""
 
     def receive(self, data: bytes) -> None:
         """Takes bytes from the client."""
 
     def poll(self) -> bytes:
         """Bytes for the client that are due now."""
-
-    def unplugged(self) -> None:
-        """The cable came out."""
 
 
 class Host(ABC):
@@ -127,10 +127,10 @@ class PtyHost(Host):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _step(self) -> bool:
-        if not self.instrument.connected:
+        if DISCONNECT in self.instrument.faults:
             if self._master >= 0:
                 self._hang_up()
-                self.instrument.unplugged()
+            self.instrument.poll()
             return False
         if self._master < 0:
             self._open()
@@ -182,12 +182,12 @@ class TcpHost(Host):
         if self._client is not None:
             self._client.close()
             self._client = None
-            self.instrument.unplugged()
         self._queue.clear()
 
     def _step(self) -> bool:
-        if not self.instrument.connected:
+        if DISCONNECT in self.instrument.faults:
             self._close()
+            self.instrument.poll()
             return False
         if self._listener is None:
             self._open()
@@ -273,10 +273,10 @@ class ZmqHost(Host):
     def _step(self) -> bool:
         import zmq
 
-        if not self.instrument.connected:
+        if DISCONNECT in self.instrument.faults:
             if self._context is not None:
                 self._close()
-                self.instrument.unplugged()
+            self.instrument.poll()
             return False
         if self._context is None:
             self._open()

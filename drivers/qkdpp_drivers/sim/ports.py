@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,20 +29,16 @@ class DetectorPort(Protocol):
     temperature_c: float
     enabled: bool
     gate_delay_ps: float
-    dead_time_ps: float
+    dead_time_s: float
 
     def counts(self, dwell_s: float) -> int:
         """Counts within the last ``dwell_s`` seconds."""
 
 
 class Knob(Protocol):
-    """Named numbers that instruments set and the world reads, or the other way round (``current_a``)."""
+    """One number that an instrument sets and the world reads (or the other way round), in the unit it states."""
 
-    def get(self, name: str) -> float:
-        """The present value."""
-
-    def put(self, name: str, value: float) -> None:
-        """Changes it."""
+    value: float
 
 
 class NoEdges:
@@ -109,23 +104,15 @@ class FixedDetector:
     temperature_c: float = 20.0
     enabled: bool = True
     gate_delay_ps: float = 0.0
-    dead_time_ps: float = 0.0
+    dead_time_s: float = 0.0
 
     def counts(self, dwell_s: float) -> int:
         """Counts of one dwell."""
         return int(self.rng.poisson(self.rate_hz * dwell_s)) if self.enabled else 0
 
 
-class FixedKnobs:
-    """Numbers in a dictionary; unknown names read 0."""
+@dataclass
+class FixedKnob:
+    """A number that only its instrument changes."""
 
-    def __init__(self, values: Mapping[str, float] | None = None) -> None:
-        self.values = dict(values or {})
-
-    def get(self, name: str) -> float:
-        """The present value."""
-        return self.values.get(name, 0.0)
-
-    def put(self, name: str, value: float) -> None:
-        """Changes it."""
-        self.values[name] = float(value)
+    value: float = 0.0

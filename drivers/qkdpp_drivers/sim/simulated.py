@@ -1,4 +1,4 @@
-"""The base of every simulated instrument: clock, faults, replies that are due at a time."""
+"""The base of simulated instruments that send bytes: clock, faults, replies that are due at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from qkdpp_drivers.sim.faults import Faults
+
 Clock = Callable[[], float]
+
+COMMON_FAULTS: dict[str, str] = {
+    "no_reply": "a reply is never sent",
+    "late_reply": "a reply comes LATE_S late, when nobody waits for it any more",
+    "garbage": "a reply is replaced by bytes that are no text",
+    "split_reply": "a reply comes in two pieces, SPLIT_S apart",
+    "wrong_identity": "another instrument answers the question for identity",
+}
 
 
 class RealClock:
@@ -23,71 +33,25 @@ class RealClock:
         return (time.monotonic() - self._start_s) * self.factor
 
 
-class Faults:
-    """The switched-on faults of one instrument.
-
-    Args:
-        known: names and meaning of the faults that the instrument has.
-    """
-
-    def __init__(self, known: dict[str, str]) -> None:
-        self.known = known
-        self._left: dict[str, float] = {}
-
-    def add(self, name: str, times: int | None = None) -> None:
-        """Switches a fault on: until ``discard``, or for the next ``times`` occasions."""
-        if name not in self.known:
-            raise ValueError(f"no fault {name!r}; known are {', '.join(sorted(self.known))}")
-        self._left[name] = float("inf") if times is None else times
-
-    def discard(self, name: str) -> None:
-        """Switches it off."""
-        self._left.pop(name, None)
-
-    def __contains__(self, name: str) -> bool:
-        return self._left.get(name, 0) > 0
-
-    def fires(self, name: str) -> bool:
-        """Whether the fault strikes on this occasion, which is then counted."""
-        if name not in self:
-            return False
-        self._left[name] -= 1
-        return True
-
-
 class SimulatedInstrument:
     """One instrument without I/O: a host feeds ``receive`` and sends what ``poll`` gives.
 
-    Replies go through ``reply``; every instrument has the faults of ``COMMON_FAULTS`` there. A subclass adds its own
-    to ``FAULTS``, implements ``receive``, and extends ``poll`` if it streams.
+    A subclass names its faults in ``FAULTS`` (with ``COMMON_FAULTS`` where it uses ``reply``), implements ``receive``,
+    and extends ``poll`` if it streams.
 
     Args:
-        clock: seconds; real, faster, or moved by hand.
+        clock: seconds from 0; real, faster, or moved by hand.
+        faults: its switches.
         rng: source of the simulated chance.
     """
 
-    COMMON_FAULTS: ClassVar[dict[str, str]] = {
-        "disconnect": "the cable is out until the fault is switched off",
-        "no_reply": "a reply is never sent",
-        "late_reply": "a reply comes LATE_S late, when nobody waits for it any more",
-        "garbage_reply": "a reply is replaced by bytes that are no text",
-        "split_reply": "a reply comes in two pieces, 20 ms apart",
-        "wrong_identity": "another instrument answers to the question for identity",
-    }
-    FAULTS: ClassVar[dict[str, str]] = {}
+    FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS
     LATE_S: ClassVar[float] = 3.0
     SPLIT_S: ClassVar[float] = 0.02
 
-    def __init__(self, *, clock: Clock | None = None, rng: np.random.Generator | None = None) -> None:
-        self.clock: Clock = clock or RealClock()
-        self.rng = rng or np.random.default_rng(1)
-        self.faults = Faults(self.COMMON_FAULTS | self.FAULTS)
+    def __init__(self, *, clock: Clock, faults: Faults, rng: np.random.Generator) -> None:
+        self.clock, self.faults, self.rng = clock, faults, rng
         self._due: list[tuple[float, bytes]] = []
-
-    @property
-    def connected(self) -> bool:
-        """Whether the cable is plugged in."""
-        return "disconnect" not in self.faults
 
     def receive(self, data: bytes) -> None:
         """Takes bytes from the host."""
@@ -100,10 +64,6 @@ class SimulatedInstrument:
         self._due = [(due, data) for due, data in self._due if due > now]
         return b"".join(ready)
 
-    def unplugged(self) -> None:
-        """Called by the host when the cable comes out: what was under way is gone."""
-        self._due.clear()
-
     def reply(self, data: bytes, delay_s: float = 0.0) -> None:
         """Sends a reply after ``delay_s``, unless a fault spoils it."""
         due = self.clock() + delay_s
@@ -111,7 +71,7 @@ class SimulatedInstrument:
             return
         if self.faults.fires("late_reply"):
             due += self.LATE_S
-        if self.faults.fires("garbage_reply"):
+        if self.faults.fires("garbage"):
             data = b"\xff\xfe\x00\x81" + data[4:]
         if len(data) > 1 and self.faults.fires("split_reply"):
             half = len(data) // 2
@@ -120,14 +80,14 @@ class SimulatedInstrument:
         self._due.append((due, data))
 
 
-class LineInstrument(SimulatedInstrument):
+class CommandInstrument(SimulatedInstrument):
     """A simulated instrument of text commands that end with any byte of ``ENDS``; a subclass implements ``command``."""
 
     ENDS: ClassVar[bytes] = b"\n"
     REPLY_END: ClassVar[bytes] = b"\n"
 
-    def __init__(self, *, clock: Clock | None = None, rng: np.random.Generator | None = None) -> None:
-        super().__init__(clock=clock, rng=rng)
+    def __init__(self, *, clock: Clock, faults: Faults, rng: np.random.Generator) -> None:
+        super().__init__(clock=clock, faults=faults, rng=rng)
         self._partial = b""
 
     def command(self, text: str) -> None:
@@ -147,8 +107,3 @@ class LineInstrument(SimulatedInstrument):
     def say(self, text: str, delay_s: float = 0.0) -> None:
         """Replies with one line."""
         self.reply(text.encode("latin-1") + self.REPLY_END, delay_s)
-
-    def unplugged(self) -> None:
-        """Also forgets half a command."""
-        super().unplugged()
-        self._partial = b""

@@ -6,6 +6,7 @@ many seconds takes no time and always runs the same way.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Protocol
 
 from qkdpp_drivers.errors import TransportClosed
@@ -32,8 +33,8 @@ class Peer(Protocol):
     """The other end."""
 
     @property
-    def connected(self) -> bool:
-        """Whether the cable is plugged in."""
+    def faults(self) -> Container[str]:
+        """What is wrong with it; ``disconnect`` among them: the cable is out."""
 
     def receive(self, data: bytes) -> None:
         """Takes bytes from the host."""
@@ -61,7 +62,7 @@ class MemoryTransport(Transport):
         self.clock.advance(duration_s)
 
     def _open(self) -> None:
-        if not self.peer.connected:
+        if "disconnect" in self.peer.faults:
             raise TransportClosed(f"{self.name}: nothing to open; check cable and power")
         self._is_open = True
 
@@ -84,5 +85,5 @@ class MemoryTransport(Transport):
             self.clock.advance(min(STEP_S, remaining))
 
     def _check(self) -> None:
-        if not self.peer.connected:
+        if "disconnect" in self.peer.faults:
             raise self._lost(ConnectionError("unplugged"))

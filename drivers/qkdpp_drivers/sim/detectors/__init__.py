@@ -1,4 +1,5 @@
 """Simulated detectors, one per file."""
 
 SIMULATORS: dict[str, tuple[str, str]] = {}
-"""Name of each, where its class is (``module:class``), and its host: ``pty``, ``tcp``, ``visa`` or ``zmq``."""
+"""Name of each, the function ``(clock, rng) -> instrument`` that makes it in a trivial world (``module:function``),
+and its host: ``pty``, ``tcp``, ``visa`` or ``zmq``."""
