@@ -30,6 +30,20 @@ static int32_t first_block(const qk_cascade *b, int32_t n)
     return block;
 }
 
+/* Nothing known but what lies beyond the end. */
+static void clear_groups(const qk_cascade *b, size_t number)
+{
+    const struct view v = cascade_view(b, number);
+    const int32_t cells = (v.f->length + 63) >> 6;
+    for (int p = 0; p < PASSES; p++) {
+        for (int32_t g = 0; g < (int32_t)cascade_groups(b); g++) {
+            const int32_t here = cells - 64 * g;
+            struct group clear = {.known = here <= 0 ? ~UINT64_C(0) : here < 64 ? ~UINT64_C(0) << here : 0};
+            v.groups[p][g] = clear;
+        }
+    }
+}
+
 int qk_cascade_load(qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t *scratch)
 {
     if (b->n_masks > 16 || b->width != (b->frame_bits + 63) / 64 || b->last_bits > b->frame_bits || !b->last_bits) {
@@ -49,8 +63,8 @@ int qk_cascade_load(qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t
         f->cutting = 1;
         f->wish = OPEN;
         f->wish_block = block;
-        struct view v = cascade_view(b, i);
-        memset(v.sums[0], 0, PASSES * cascade_sum_words(b) * sizeof(uint64_t));
+        f->alone = -1;
+        clear_groups(b, i);
     }
     b->n_cutting = b->n_frames;
     b->cycle = 0;

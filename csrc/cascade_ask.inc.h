@@ -36,60 +36,76 @@ static const uint64_t address_bits[6] = {
     UINT64_C(0xff00ff00ff00ff00), UINT64_C(0xffff0000ffff0000), UINT64_C(0xffffffff00000000),
 };
 
-/* Asks for those bits of the address of a node's error that do not follow from the known places. */
-QK_INLINE void ask_address(struct view *v, struct sink *s, int p, int32_t lo, int32_t hi)
+/* Which bits of the address of a node's error must be asked for, which follow from the known places, and the sum of the
+ * addresses of the key's ones. */
+struct address {
+    uint32_t with, without, sum;
+};
+
+/* Adds 64 places of a node, or the last ones, of which `every` are there. */
+QK_INLINE void add_places(struct address *a, int32_t at, uint64_t key, uint64_t open, uint64_t every, int low_bits)
 {
-    const uint64_t *cells = v->cells[p];
+    for (int b = 0; b < low_bits; b++) {
+        a->with |= (uint32_t)((open & address_bits[b]) != 0) << b;
+        a->without |= (uint32_t)((open & every & ~address_bits[b]) != 0) << b;
+        a->sum ^= parity_of(key & address_bits[b]) << b;
+    }
+    if (open) {
+        a->with |= (uint32_t)at;
+        a->without |= ~(uint32_t)at & ~(uint32_t)63;
+    }
+    a->sum ^= parity_of(key) ? (uint32_t)at : 0;
+}
+
+QK_INLINE int bits_of(int32_t length) { return length > 1 ? highest((uint64_t)(length - 1)) + 1 : 0; }
+
+QK_INLINE struct address address_of(const struct view *v, int p, int32_t lo, int32_t hi)
+{
     const int32_t m = hi - lo;
-    const int bits = m > 1 ? highest((uint64_t)(m - 1)) + 1 : 0, low_bits = bits < 6 ? bits : 6;
-    uint32_t with = 0, without = 0, value = 0;
+    const int low_bits = m > 32 ? 6 : bits_of(m);
+    struct address a = {0, 0, 0};
     for (int32_t at = 0; at < m; at += 64) {
         const int32_t length = m - at < 64 ? m - at : 64;
-        const uint64_t open = ~window(cells, KNOWN, lo + at, length) & ALL >> (64 - length);
-        const uint64_t key = window(cells, KEY, lo + at, length);
-        for (int b = 0; b < low_bits; b++) {
-            with |= (uint32_t)((open & address_bits[b]) != 0) << b;
-            without |= (uint32_t)((open & ~address_bits[b]) != 0) << b;
-            value ^= parity_of(key & address_bits[b]) << b;
-        }
-        if (open) {
-            with |= (uint32_t)at;
-            without |= ~(uint32_t)at & ~(uint32_t)63;
-        }
-        value ^= parity_of(key) ? (uint32_t)at : 0;
+        const uint64_t open = ~window(v->cells[p], KNOWN, lo + at, length) & ALL >> (64 - length);
+        add_places(&a, at, window(v->cells[p], KEY, lo + at, length), open, ALL >> (64 - length), low_bits);
     }
+    return a;
+}
+
+/* Puts the bits to ask for. */
+QK_INLINE void put_address(struct sink *s, uint32_t sum, uint32_t ask)
+{
+    if (!(ask & (ask + 1))) {
+        put_bits(s, sum & ask, ones(ask));
+        return;
+    }
+    for (; ask; ask &= ask - 1) {
+        put_bits(s, sum >> lowest(ask) & 1, 1);
+    }
+}
+
+QK_INLINE void ask_address(struct view *v, struct sink *s, int p, int32_t lo, int32_t hi)
+{
+    const struct address a = address_of(v, p, lo, hi);
     struct entry *e = put_entry(s, ADDRESS, p, lo, lo, hi);
-    e->ask = with & without & (((uint32_t)1 << bits) - 1);
-    e->implied = with & ~without;
-    for (uint32_t ask = e->ask; ask; ask &= ask - 1) {
-        put_bits(s, value >> lowest(ask) & 1, 1);
-    }
+    e->ask = a.with & a.without & (((uint32_t)1 << bits_of(hi - lo)) - 1);
+    e->implied = a.with & ~a.without;
+    put_address(s, a.sum, e->ask);
 }
 
 /* One step of the search of an odd node: while one half is known the other follows. */
 QK_INLINE void search_node(struct view *v, struct sink *s, int p, int32_t lo, int32_t hi, int32_t limit)
 {
-    uint64_t *cells = v->cells[p];
-    if (hi - lo > limit && (lo ^ (hi - 1)) < 64) { /* the usual case: all in one cell */
-        const int32_t mid = lo + half_of(hi - lo);
-        const uint64_t *cell = cell_of(cells, lo);
-        const uint64_t before_mid = bit_of(mid) - 1, left = before_mid & ALL << (lo & 63);
-        const uint64_t right = ~before_mid & ALL >> (63 - ((hi - 1) & 63)), known = cell[KNOWN];
-        if (left & ~known && right & ~known) {
-            put_entry(s, HALF, p, lo, mid, hi);
-            put_bits(s, parity_of(cell[KEY] & left), 1);
-            return;
-        }
-    }
+    const uint64_t *cells = v->cells[p];
     while (hi - lo > limit) {
         const int32_t mid = lo + half_of(hi - lo);
         const int left = any_unknown(cells, lo, mid);
         if (left && any_unknown(cells, mid, hi)) {
             put_entry(s, HALF, p, lo, mid, hi);
-            put_bits(s, range_parity(cells, lo, mid), 1);
+            put_bits(s, range_parity(v, p, lo, mid), 1);
             return;
         }
-        cell_of(cells, mid)[CUT] |= bit_of(mid);
+        set_cut(v, p, mid);
         if (left) {
             hi = mid;
         } else {
@@ -114,7 +130,7 @@ QK_INLINE int32_t short_nodes(const struct view *v, int p)
     return most < 2.0 ? 2 : (int32_t)(most > limit ? limit : most);
 }
 
-/* The next step in every odd node of a list. */
+/* The next step in every odd node of a list, a question for each. */
 static void TIER(search_list)(struct view *v, struct sink *s, int p)
 {
     if (!v->f->n_odd[p]) {
@@ -122,10 +138,11 @@ static void TIER(search_list)(struct view *v, struct sink *s, int p)
     }
     const int32_t limit = short_nodes(v, p);
     int32_t next = 0;
-    for (size_t i = 0; i < cascade_sum_words(v->b); i++) {
-        for (uint64_t sum = v->sums[p][i]; sum; sum &= sum - 1) {
-            const int32_t at = (int32_t)(i << 6 | (size_t)lowest(sum)) << 6;
-            for (uint64_t odd = cell_of(v->cells[p], at)[ODD]; odd; odd &= odd - 1) {
+    for (int32_t g = 0; g < (int32_t)cascade_groups(v->b); g++) {
+        const struct group *c = v->groups[p] + g;
+        for (uint64_t cells = c->first_odd | c->inner_odd; cells; cells &= cells - 1) {
+            const int32_t at = (g << 6 | lowest(cells)) << 6;
+            for (uint64_t odd = odd_in(v, p, at); odd; odd &= odd - 1) {
                 const int32_t lo = at + lowest(odd);
                 if (lo >= next) { /* else the rest of a node that was narrowed just now */
                     next = node_end(v, p, lo);
@@ -189,120 +206,4 @@ static void TIER(search_mask)(struct view *v, struct sink *s)
         }
     }
     put_entry(s, MASK, q, f->low, f->low, f->low);
-}
-
-/* The rows of the last list, whose order is that of (position mod 64, position). */
-static void TIER(build_last)(struct view *v)
-{
-    const size_t width = v->b->width, n = (size_t)v->f->length;
-    uint64_t *to = v->cells[PASSES - 1];
-    const uint64_t *from = v->cells[0];
-    memset(to, 0, CELL * width * sizeof *to);
-    if (n % (LANES * LANES)) {
-        for (size_t i = 0; i < n; i++) {
-            const uint64_t *cell = from + (i >> 6) * CELL;
-            const size_t at = (size_t)strided(v->f->length, (int32_t)i);
-            to[(at >> 6) * CELL + KEY] |= (cell[KEY] >> (i & 63) & 1) << (at & 63);
-            to[(at >> 6) * CELL + KNOWN] |= (cell[KNOWN] >> (i & 63) & 1) << (at & 63);
-        }
-        return;
-    }
-    uint64_t x[LANES], y[LANES];
-    for (size_t g = 0; g < width / LANES; g++) {
-        for (int row = KEY; row < CELL; row += KNOWN - KEY) {
-            for (size_t k = 0; k < LANES; k++) {
-                x[k] = from[(g * LANES + k) * CELL + (size_t)row];
-            }
-            transpose(x, y);
-            for (size_t k = 0; k < LANES; k++) {
-                to[(k * (width / LANES) + g) * CELL + (size_t)row] = x[k];
-            }
-        }
-    }
-    qk_wipe(x, sizeof x);
-    qk_wipe(y, sizeof y);
-}
-
-/* Cuts the next list into `count` blocks of 2 * block, then blocks of `block`. The last brings the masks along. */
-static void TIER(open_pass)(struct view *v, struct sink *s, int32_t count, int32_t block)
-{
-    struct frame *f = v->f;
-    const int p = f->opened++;
-    const int32_t n = f->length;
-    if (p < PASSES - 1) {
-        f->current = p;
-    } else {
-        TIER(build_last)(v);
-    }
-    for (int32_t lo = 0, hi; lo < n; lo = hi) {
-        const int32_t length = count > 0 ? 2 * block : block;
-        count -= count > 0;
-        hi = n - lo > length ? lo + length : n;
-        cell_of(v->cells[p], lo)[CUT] |= bit_of(lo);
-        if (p > 0 && hi == n) {
-            f->last[p] = lo;
-            set_odd(v, p, lo, (unsigned)f->n_odd[0] & 1);
-            put_entry(s, BLOCK, p, lo, lo, hi);
-        } else if (p == 0 || any_unknown(v->cells[p], lo, hi)) {
-            put_entry(s, BLOCK, p, lo, hi, hi);
-            put_bits(s, range_parity(v->cells[p], lo, hi), 1);
-        }
-    }
-    for (int q = 0; p == PASSES - 1 && q < (int)v->b->n_masks; q++) {
-        if (masked(v, KNOWN, q, 0, n)) {
-            put_entry(s, MASK, q, 0, n, n);
-            put_bits(s, masked(v, KEY, q, 0, n), 1);
-        }
-    }
-}
-
-QK_INLINE void halve_blocks(struct view *v, struct sink *s, int32_t count, int32_t block)
-{
-    const int32_t n = v->f->length, half = block / 2;
-    const int64_t end = (int64_t)count * block < n - half ? (int64_t)count * block : n - half;
-    for (int32_t lo = 0; lo < end; lo += block) {
-        put_entry(s, SPLIT, 0, lo, lo + half, n - lo > block ? lo + block : n);
-        put_bits(s, range_parity(v->cells[0], lo, lo + half), 1);
-    }
-}
-
-QK_INLINE int is_clean(const struct frame *f)
-{
-    return f->asked && !all_odd(f) && !f->mask_odd && f->search < 0;
-}
-
-/* Chooses what a frame does, and for how many entries there must be room. */
-QK_INLINE size_t choose(const struct qk_cascade *b, struct frame *f)
-{
-    if (f->wish == IDLE && !is_clean(f)) {
-        f->wish = SEARCH;
-        if (f->opened > 1 && 8 * f->n_odd[f->current] < f->n_odd[1 ^ f->current]) {
-            f->current ^= 1;
-        }
-        if (f->opened < PASSES && (!all_odd(f) || (f->opened == PASSES - 1 && b->cycle >= b->late_from))) {
-            cascade_next_blocks(b, f);
-        }
-    }
-    size_t room = (size_t)all_odd(f) + 3;
-    if (f->wish == OPEN) {
-        room += (size_t)f->length / (size_t)f->wish_block + 2 + b->n_masks;
-    }
-    return f->wish == HALVE ? (size_t)f->wish_count : room;
-}
-
-QK_INLINE void plan(struct view *v, struct sink *s)
-{
-    struct frame *f = v->f;
-    if (f->wish == HALVE) {
-        halve_blocks(v, s, f->wish_count, f->wish_block);
-    } else if (all_odd(f)) {
-        TIER(search_list)(v, s, f->current);
-        TIER(search_list)(v, s, PASSES - 1);
-    } else if (f->wish == SEARCH) {
-        TIER(search_mask)(v, s);
-    }
-    if (f->wish == OPEN) {
-        TIER(open_pass)(v, s, f->wish_count, f->wish_block);
-    }
-    f->wish = IDLE;
 }

@@ -35,49 +35,70 @@ QK_INLINE void prefetch(const void *at) { (void)at; }
 QK_INLINE uint64_t *cell_of(uint64_t *cells, int32_t i) { return cells + (size_t)(i >> 6) * CELL; }
 QK_INLINE uint64_t bit_of(int32_t i) { return UINT64_C(1) << (i & 63); }
 
+QK_INLINE struct group *group_of(const struct view *v, int p, int32_t i) { return v->groups[p] + (i >> 12); }
+
+/* Ones where nodes of a cell begin, the first place included. */
+QK_INLINE uint64_t cuts_in(const struct view *v, int p, int32_t i)
+{
+    return cell_of(v->cells[p], i)[CUT] | (group_of(v, p, i)->first_cut >> (i >> 6 & 63) & 1);
+}
+
+/* The same for odd nodes. */
+QK_INLINE uint64_t odd_in(const struct view *v, int p, int32_t i)
+{
+    return cell_of(v->cells[p], i)[ODD] | (group_of(v, p, i)->first_odd >> (i >> 6 & 63) & 1);
+}
+
 /* The first node that begins after `lo`, or n. */
 QK_INLINE int32_t node_end(const struct view *v, int p, int32_t lo)
 {
-    const int32_t n = v->f->length;
-    const uint64_t *cell = cell_of(v->cells[p], lo);
-    uint64_t x = cell[CUT] & ALL << (lo & 63) & ~bit_of(lo);
-    int32_t at = lo & ~63;
-    while (!x) {
-        at += 64;
-        if (at >= n) {
-            return n;
-        }
-        cell += CELL;
-        x = cell[CUT];
+    const uint64_t here = cuts_in(v, p, lo) & ALL << (lo & 63) & ~bit_of(lo);
+    if (here) {
+        return (lo & ~63) + lowest(here);
     }
-    return at + lowest(x);
+    const struct group *c = group_of(v, p, lo), *end = v->groups[p] + cascade_groups(v->b);
+    uint64_t x = (c->first_cut | c->inner_cut) & ALL << (lo >> 6 & 63) & ~bit_of(lo >> 6);
+    while (!x) {
+        if (++c == end) {
+            return v->f->length;
+        }
+        x = c->first_cut | c->inner_cut;
+    }
+    const int32_t at = (int32_t)(c - v->groups[p]) << 12 | lowest(x) << 6;
+    return at + lowest(cuts_in(v, p, at));
 }
 
 /* Where the node begins that holds index i. */
 QK_INLINE int32_t node_begin(const struct view *v, int p, int32_t i)
 {
-    const uint64_t *cell = cell_of(v->cells[p], i);
-    uint64_t x = cell[CUT] & ALL >> (63 - (i & 63));
-    int32_t at = i & ~63;
-    while (!x) {
-        at -= 64;
-        cell -= CELL;
-        x = cell[CUT];
+    const uint64_t here = cuts_in(v, p, i) & ALL >> (63 - (i & 63));
+    if (here) {
+        return (i & ~63) + highest(here);
     }
-    return at + highest(x);
+    const struct group *c = group_of(v, p, i);
+    uint64_t x = (c->first_cut | c->inner_cut) & (bit_of(i >> 6) - 1);
+    while (!x) {
+        c--;
+        x = c->first_cut | c->inner_cut;
+    }
+    const int32_t at = (int32_t)(c - v->groups[p]) << 12 | highest(x) << 6;
+    return at + highest(cuts_in(v, p, at));
 }
 
 /* Parity of this party's key from lo to hi > lo. */
-QK_INLINE unsigned range_parity(const uint64_t *cells, int32_t lo, int32_t hi)
+QK_INLINE unsigned range_parity(const struct view *v, int p, int32_t lo, int32_t hi)
 {
-    const uint64_t head = ALL << (lo & 63), tail = ALL >> (63 - ((hi - 1) & 63));
-    const uint64_t *cell = cells + (size_t)(lo >> 6) * CELL, *last = cells + (size_t)((hi - 1) >> 6) * CELL;
-    if (cell == last) {
-        return parity_of(cell[KEY] & head & tail);
+    uint64_t *cells = v->cells[p];
+    const uint64_t head = ALL << (lo & 63), tail = (UINT64_C(1) << (hi & 63)) - 1;
+    const int32_t first = (lo + 63) >> 6, last = hi >> 6;
+    if (first > last) {
+        return parity_of(cell_of(cells, lo)[KEY] & head & tail);
     }
-    uint64_t x = (cell[KEY] & head) ^ (last[KEY] & tail);
-    for (cell += CELL; cell < last; cell += CELL) {
-        x ^= cell[KEY];
+    uint64_t x = lo & 63 ? cell_of(cells, lo)[KEY] & head : 0;
+    x ^= hi & 63 ? cell_of(cells, hi)[KEY] & tail : 0;
+    for (int32_t w = first; w < last; w = (w | 63) + 1) {
+        const int32_t end = (w | 63) + 1 < last ? (w | 63) + 1 : last;
+        x ^= parity_of(v->groups[p][w >> 6].parity >> (w & 63) & ALL >> (64 - (end - w)));
     }
     return parity_of(x);
 }
@@ -140,22 +161,53 @@ QK_INLINE int32_t place_of(const struct view *v, int p, int32_t position)
 /* The largest power of two below n > 1. */
 QK_INLINE int32_t half_of(int32_t n) { return (int32_t)1 << highest((uint64_t)(n - 1)); }
 
-/* Makes the node at lo odd (1) or even (0). */
-QK_INLINE void set_odd(struct view *v, int p, int32_t lo, unsigned odd)
+/* Begins a node at i. */
+QK_INLINE void set_cut(struct view *v, int p, int32_t i)
 {
+    struct group *c = group_of(v, p, i);
+    const uint64_t cell = bit_of(i >> 6), inner = bit_of(i) & ~UINT64_C(1);
+    cell_of(v->cells[p], i)[CUT] |= inner;
+    c->inner_cut |= inner ? cell : 0;
+    c->first_cut |= inner ? 0 : cell;
+}
+
+/* The parity of the node at lo changes, which is odd from now on (1) or even (0). */
+QK_INLINE unsigned turn_odd(struct view *v, int p, int32_t lo)
+{
+    struct group *c = group_of(v, p, lo);
+    const int w = lo >> 6 & 63;
+    const uint64_t first = (lo & 63) == 0, inner = bit_of(lo) & ~UINT64_C(1);
     uint64_t *cell = cell_of(v->cells[p], lo);
-    const uint64_t before = cell[ODD], after = (before & ~bit_of(lo)) | (uint64_t)odd << (lo & 63);
-    if (before != after) {
-        uint64_t *sum = v->sums[p] + (lo >> 12);
-        cell[ODD] = after;
-        *sum = (*sum & ~bit_of(lo >> 6)) | (uint64_t)(after != 0) << (lo >> 6 & 63);
-        v->f->n_odd[p] += odd ? 1 : -1;
-    }
+    c->first_odd ^= first << w;
+    cell[ODD] ^= inner;
+    c->inner_odd = (c->inner_odd & ~bit_of(w)) | (uint64_t)(cell[ODD] != 0) << w;
+    return ((cell[ODD] & inner) | (c->first_odd >> w & first)) != 0;
 }
 
 QK_INLINE unsigned is_odd(const struct view *v, int p, int32_t lo)
 {
-    return (unsigned)(cell_of(v->cells[p], lo)[ODD] >> (lo & 63)) & 1;
+    return (unsigned)(odd_in(v, p, lo) >> (lo & 63)) & 1;
+}
+
+/* Makes the node at lo odd (1) or even (0). */
+QK_INLINE void set_odd(struct view *v, int p, int32_t lo, unsigned odd)
+{
+    if (is_odd(v, p, lo) != odd) {
+        turn_odd(v, p, lo);
+        v->f->n_odd[p] += odd ? 1 : -1;
+    }
+}
+
+/* At place i an error was found, or it is known now whether there is one. */
+QK_INLINE void change_place(struct view *v, int p, int32_t i, unsigned error, unsigned known)
+{
+    uint64_t *cell = cell_of(v->cells[p], i);
+    struct group *c = group_of(v, p, i);
+    const uint64_t turns = error & (unsigned)v->b->corrects;
+    cell[KEY] ^= turns << (i & 63);
+    cell[KNOWN] |= (uint64_t)known << (i & 63);
+    c->parity ^= turns << (i >> 6 & 63);
+    c->known |= (uint64_t)(cell[KNOWN] == ALL) << (i >> 6 & 63);
 }
 
 /* Bit j of word i becomes bit i of word j. Six times the same step, which turns the number of a word by one bit. */

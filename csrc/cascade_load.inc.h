@@ -28,10 +28,22 @@ static void TIER(slice)(const struct qk_cascade *b, const uint64_t *key, uint64_
     qk_wipe(y, sizeof y);
 }
 
+/* Parities of 64 cells of all frames: bit f of word i is that of cell i of frame f; `group` says where the cells are. */
+QK_INLINE void put_parities(const struct qk_cascade *b, size_t first, size_t lanes, int p, size_t group, uint64_t x[LANES])
+{
+    uint64_t y[LANES];
+    transpose(x, y);
+    for (size_t f = 0; f < lanes; f++) {
+        cascade_view(b, first + f).groups[p][group].parity = x[f];
+    }
+    memset(x, 0, LANES * sizeof *x);
+    qk_wipe(y, sizeof y);
+}
+
 /* One list of 64 frames. */
 static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes, int p, const uint64_t *sliced)
 {
-    uint64_t x[2][LANES], y[LANES];
+    uint64_t x[2][LANES], y[LANES], parities[LANES] = {0};
     const size_t n = b->frame_bits, stride = cascade_stride(b);
     const struct view v = cascade_view(b, first);
     uint64_t *to = cascade_rows(b, first) + (size_t)p * CELL * b->width;
@@ -39,9 +51,12 @@ static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes
         const size_t pair = b->width - w > 1 ? 2 : 1;
         for (size_t k = 0; k < pair; k++) {
             const size_t at = (w + k) * LANES, count = n - at < LANES ? n - at : LANES;
+            uint64_t sum = 0;
             for (size_t i = 0; i < LANES; i++) {
                 x[k][i] = i < count ? sliced[v.places[2 * position_of(&v, p, (int32_t)(at + i)) + 1]] : 0;
+                sum ^= x[k][i];
             }
+            parities[(w + k) % LANES] = sum;
             transpose(x[k], y);
         }
         for (size_t f = 0; f < lanes; f++) {
@@ -52,9 +67,13 @@ static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes
                 cell[CELL + KEY] = x[1][f];
             }
         }
+        if ((w + pair) % LANES == 0 || w + pair == b->width) {
+            put_parities(b, first, lanes, p, w / LANES, parities);
+        }
     }
     qk_wipe(x, sizeof x);
     qk_wipe(y, sizeof y);
+    qk_wipe(parities, sizeof parities);
 }
 
 static void TIER(load_lanes)(struct qk_cascade *b, size_t first, size_t lanes, const uint64_t *key, uint64_t start,
@@ -76,6 +95,12 @@ static void TIER(load_frame)(struct qk_cascade *b, size_t number, const uint64_t
         cell_of(v.cells[0], i)[KEY] |= bit << (i & 63);
         cell_of(v.cells[1], v.places[2 * i])[KEY] |= bit << (v.places[2 * i] & 63);
     }
+    for (int p = 0; p < 2; p++) {
+        for (int32_t i = 0; i < n; i += LANES) {
+            const unsigned parity = parity_of(cell_of(v.cells[p], i)[KEY]);
+            group_of(&v, p, i)->parity |= (uint64_t)parity << (i >> 6 & 63);
+        }
+    }
 }
 
 void TIER(cascade_load)(struct qk_cascade *b, const uint64_t *key, uint64_t start, uint64_t *scratch)
@@ -92,5 +117,11 @@ void TIER(cascade_load)(struct qk_cascade *b, const uint64_t *key, uint64_t star
     }
     for (; f < b->n_frames; f++) {
         TIER(load_frame)(b, f, key, start);
+    }
+    for (f = 0; f < b->n_frames; f++) {
+        const struct view v = cascade_view(b, f);
+        if (v.f->length & 63) {
+            cell_of(v.cells[0], v.f->length)[KNOWN] = cell_of(v.cells[1], v.f->length)[KNOWN] = ALL << (v.f->length & 63);
+        }
     }
 }

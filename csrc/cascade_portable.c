@@ -4,7 +4,9 @@
 
 #define TIER(name) name##_portable
 #include "cascade_bits.inc.h"
-#include "cascade_ask.inc.h"
 #include "cascade_load.inc.h"
+#include "cascade_ask.inc.h"
+#include "cascade_nodes.inc.h"
+#include "cascade_plan.inc.h"
 #include "cascade_tell.inc.h"
 #include "cascade_round.inc.h"

@@ -1,9 +1,9 @@
 /* A round: every frame takes its answers and says what it asks next, while its state is in the cache. */
 
 /* The entries of a frame in the last round. */
-QK_INLINE struct entry *asked_from(const struct qk_cascade *b, size_t f)
+QK_INLINE struct entry *asked_from(const struct qk_cascade *b, const struct frame *f)
 {
-    return (struct entry *)b->entries[b->turn ^ 1] + (f < b->n_frames ? cascade_frame(b, f)->first_entry : b->n_asked);
+    return (struct entry *)b->entries[b->turn ^ 1] + f->first_entry;
 }
 
 /* Brings a frame's state to the cache, as far as the next step will need it. */
@@ -19,14 +19,17 @@ QK_INLINE void fetch_frame(const struct qk_cascade *b, size_t number)
         return;
     }
     const struct view v = cascade_view(b, number);
-    const int p = v.f->current;
-    for (size_t i = 0; i < cascade_sum_words(b) && i < 2 * LINE_WORDS; i += LINE_WORDS) {
-        prefetch(v.sums[p] + i);
+    for (int p = 0; p < 2; p++) {
+        for (size_t i = 0; i < cascade_groups(b) && i < MOST; i++) {
+            prefetch(v.groups[p] + i);
+        }
     }
-    if (b->answers) {
-        const struct entry *e = asked_from(b, number), *end = asked_from(b, number + 1);
-        for (int k = 0; e < end && k < MOST; e++, k++) {
-            prefetch(cell_of(v.cells[e->kind == MASK ? 0 : e->list], e->lo));
+    if (b->answers && v.f->alone >= 0) {
+        const struct entry *e = asked_from(b, v.f);
+        for (size_t k = 0; k < v.f->n_entries && k < MOST; k++) {
+            if (e[k].hi - e[k].lo <= v.f->limit) {
+                prefetch(cell_of(v.cells[v.f->alone], e[k].lo));
+            }
         }
     }
 }
@@ -42,20 +45,17 @@ int TIER(cascade_round)(struct qk_cascade *b)
         struct view v = cascade_view(b, b->cursor);
         fetch_frame(b, b->cursor + 1);
         if (b->answers && b->n_told == b->cursor) {
-            struct entry *first = asked_from(b, b->cursor), *end = asked_from(b, b->cursor + 1);
-            if (first < end) {
-                TIER(tell_frame)(&v, &answers, first, end);
-            }
+            tell(&v, &answers, asked_from(b, f));
             b->n_told++;
         }
         if (b->asking) {
-            const size_t room = choose(b, f);
-            if (s.n + room > b->room_entries || s.bits + room * MOST_BITS + 64 > 64 * b->out_words) {
+            choose(b, f);
+            const size_t room = room_for(b, f);
+            if (s.n + room > b->room_entries || s.bits + room * MOST_BITS + blocks_for(f) + 64 > 64 * b->out_words) {
                 break;
             }
-            f->first_entry = s.n;
             if (f->wish != IDLE) {
-                plan(&v, &s);
+                plan(&v, &s, asked_from(b, f));
                 b->n_left++;
             }
         }

@@ -1,50 +1,10 @@
 /* What the answers mean. First everything is noted that they say for certain, then errors are found. */
 
-/* Reads the answers one after the other. */
-struct source {
-    const uint64_t *words;
-    size_t at;
-};
-
-QK_INLINE unsigned take(struct source *s)
-{
-    const unsigned bit = (unsigned)(qk_load64(s->words + (s->at >> 6)) >> (s->at & 63)) & 1;
-    s->at++;
-    return bit;
-}
-
-/* Brings to the cache what settling an address needs: first what the tables say about the place, then its cells. */
-QK_INLINE void fetch_tables(const struct view *v, const struct entry *e)
-{
-    if (e->kind == ADDRESS) {
-        const int32_t i = e->lo + (int32_t)e->implied;
-        if (i < e->hi) {
-            prefetch(v->places + 2 * position_of(v, e->list, i));
-        }
-    }
-}
-
-QK_INLINE void fetch_cells(const struct view *v, const struct entry *e)
-{
-    if (e->kind == ADDRESS) {
-        const int32_t i = e->lo + (int32_t)e->implied;
-        if (i < e->hi) {
-            const int32_t position = position_of(v, e->list, i);
-            const uint64_t at = v->found_at + (uint64_t)v->places[2 * position + 1];
-            prefetch(cell_of(v->cells[e->list != 1], e->list == 1 ? position : v->places[2 * position]));
-            prefetch(v->found + (at >> 6));
-        }
-    }
-}
-
 /* The odd node at lo has this parity up to mid. */
 QK_INLINE void learn_half(struct view *v, int p, int32_t lo, int32_t mid, unsigned odd)
 {
-    uint64_t *cell = cell_of(v->cells[p], mid);
-    cell[CUT] |= bit_of(mid);
-    if ((lo ^ mid) < 64) {
-        cell[ODD] ^= (bit_of(lo) | bit_of(mid)) & ((uint64_t)odd - 1);
-    } else if (!odd) {
+    set_cut(v, p, mid);
+    if (!odd) {
         set_odd(v, p, lo, 0);
         set_odd(v, p, mid, 1);
     }
@@ -54,7 +14,7 @@ QK_INLINE void learn_half(struct view *v, int p, int32_t lo, int32_t mid, unsign
 QK_INLINE void learn_split(struct view *v, int p, int32_t lo, int32_t mid, unsigned odd)
 {
     const unsigned before = is_odd(v, p, lo);
-    cell_of(v->cells[p], mid)[CUT] |= bit_of(mid);
+    set_cut(v, p, mid);
     if (before != odd) {
         set_odd(v, p, lo, odd);
         set_odd(v, p, mid, 1);
@@ -82,7 +42,7 @@ QK_INLINE void learn_address(struct view *v, struct source *s, struct entry *e)
     e->mid = e->lo;
     if (e->hi - e->lo > 1) {
         const int32_t half = half_of(e->hi - e->lo), mid = e->lo + half;
-        cell_of(v->cells[e->list], mid)[CUT] |= bit_of(mid);
+        set_cut(v, e->list, mid);
         if (address & (uint32_t)half) {
             set_odd(v, e->list, e->lo, 0);
             set_odd(v, e->list, mid, 1);
@@ -109,22 +69,19 @@ QK_INLINE void learn_mask(struct view *v, const struct entry *e, unsigned odd)
  * negative, the node begins at `begin`. */
 QK_INLINE void found(struct view *v, int32_t position, int known, int own, int32_t begin)
 {
-    const struct qk_cascade *b = v->b;
     struct frame *f = v->f;
     const uint64_t at = v->found_at + (uint64_t)v->places[2 * position + 1];
     v->found[at >> 6] ^= UINT64_C(1) << (at & 63);
     for (int p = 0; p < 2 || p < f->opened; p++) {
         const int32_t i = place_of(v, p, position);
-        uint64_t *cell = cell_of(v->cells[p], i);
-        cell[KEY] ^= b->corrects ? bit_of(i) : 0;
-        cell[KNOWN] |= known ? bit_of(i) : 0;
+        change_place(v, p, i, 1, (unsigned)known);
         if (p < f->opened) {
             const int32_t lo = p == own ? begin : node_begin(v, p, i);
-            set_odd(v, p, lo, 1 ^ is_odd(v, p, lo));
+            f->n_odd[p] += turn_odd(v, p, lo) ? 1 : -1;
         }
     }
     if (f->asked) {
-        const uint32_t masks = b->mask_of[position];
+        const uint32_t masks = v->b->mask_of[position];
         f->mask_odd ^= masks;
         if (f->search >= 0 && masks >> f->search & 1 && f->low <= position && position < f->high) {
             f->search = -1;
@@ -135,8 +92,7 @@ QK_INLINE void found(struct view *v, int32_t position, int known, int own, int32
 QK_INLINE void set_known(struct view *v, int32_t position)
 {
     for (int p = 0; p < 2 || p < v->f->opened; p++) {
-        const int32_t i = place_of(v, p, position);
-        cell_of(v->cells[p], i)[KNOWN] |= bit_of(i);
+        change_place(v, p, place_of(v, p, position), 0, 1);
     }
 }
 
@@ -186,49 +142,84 @@ QK_INLINE void settle(struct view *v, const struct entry *e)
     }
 }
 
-static void TIER(tell_frame)(struct view *v, struct source *s, struct entry *e, struct entry *end)
+/* Parities of the blocks that were asked for without entries. */
+static void TIER(tell_opened)(struct view *v, struct source *s)
 {
-    struct frame *f = v->f;
-    enum { NEAR = 6, FAR = 14, SOON = 24 };
-    struct entry *const first = e;
-    int settles = 0;
-    for (; e < end; e++) {
-        if (end - e > SOON) {
-            prefetch(cell_of(v->cells[e[SOON].kind == MASK ? 0 : e[SOON].list], e[SOON].lo));
-        }
-        if (e->kind == HALF) {
-            learn_half(v, e->list, e->lo, e->mid, take(s));
-            settles |= e->hi - e->mid == 1;
-            continue;
-        }
-        settles = 1;
-        if (e->kind == SPLIT) {
-            learn_split(v, e->list, e->lo, e->mid, take(s));
-        } else if (e->kind == ADDRESS) {
-            learn_address(v, s, e);
-        } else if (e->kind == BLOCK) {
-            if (e->mid > e->lo) {
-                learn_block(v, e->list, e->lo, take(s));
-            }
-        } else if (e->mid > e->lo) {
-            learn_mask(v, e, take(s));
+    const struct frame *f = v->f;
+    const int p = f->opened - 1;
+    const int32_t n = f->length, first_last = p > 0 ? f->last[p] : n;
+    for (int32_t lo = 0; lo < first_last; lo = block_end(f, lo, f->wish_count, f->wish_block)) {
+        if (!p || any_unknown(v->cells[p], lo, block_end(f, lo, f->wish_count, f->wish_block))) {
+            learn_block(v, p, lo, take(s));
         }
     }
+    for (int32_t lo = 0, hi; lo < n; lo = hi) {
+        hi = block_end(f, lo, f->wish_count, f->wish_block);
+        if (hi - lo == 1) {
+            settle_single(v, p, lo);
+        }
+    }
+}
+
+/* The same for halves of blocks. */
+static void TIER(tell_halved)(struct view *v, struct source *s)
+{
+    const int32_t n = v->f->length, block = v->f->wish_block, half = block / 2;
+    const int32_t end = halving_end(v->f, v->f->wish_count, block);
+    for (int32_t lo = 0; lo < end; lo += block) {
+        learn_split(v, 0, lo, lo + half, take(s));
+    }
+    for (int32_t lo = 0; lo < end; lo += block) {
+        if (half == 1) {
+            settle_single(v, 0, lo);
+        }
+        if (half == 1 || n - lo - half == 1) {
+            settle_single(v, 0, lo + half);
+        }
+    }
+}
+
+static void TIER(tell_entries)(struct view *v, struct source *s, struct entry *first, struct entry *end)
+{
+    for (struct entry *e = first; e < end; e++) {
+        if (e->kind == ADDRESS) {
+            learn_address(v, s, e);
+        } else if (e->mid > e->lo) {
+            const unsigned odd = take(s);
+            if (e->kind == HALF) {
+                learn_half(v, e->list, e->lo, e->mid, odd);
+            } else if (e->kind == BLOCK) {
+                learn_block(v, e->list, e->lo, odd);
+            } else {
+                learn_mask(v, e, odd);
+            }
+        }
+    }
+    struct frame *f = v->f;
     f->asked = f->opened == PASSES;
-    const ptrdiff_t n = settles ? end - first : -FAR;
-    for (ptrdiff_t i = -FAR; i < n; i++) {
-        if (i + FAR < n) {
-            fetch_tables(v, first + i + FAR);
-        }
-        if (i + NEAR >= 0 && i + NEAR < n) {
-            fetch_cells(v, first + i + NEAR);
-        }
-        if (i >= 0) {
-            settle(v, first + i);
-        }
+    for (const struct entry *e = first; e < end; e++) {
+        settle(v, e);
     }
     if (f->search >= 0 && f->high - f->low == 1) {
         found(v, f->low, 1, -1, 0);
         f->search = -1;
     }
+}
+
+/* Takes the answers to a frame's questions. */
+QK_INLINE void tell(struct view *v, struct source *s, struct entry *e)
+{
+    struct frame *f = v->f;
+    const size_t n = f->n_entries;
+    f->n_entries = 0;
+    if (f->alone >= 0) {
+        TIER(tell_alone)(v, s, e, n);
+    } else if (f->did == OPEN && f->opened < PASSES) {
+        TIER(tell_opened)(v, s);
+    } else if (f->did == HALVE) {
+        TIER(tell_halved)(v, s);
+    } else if (n) {
+        TIER(tell_entries)(v, s, e, e + n);
+    }
+    f->did = IDLE;
 }

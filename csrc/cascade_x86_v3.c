@@ -6,8 +6,10 @@
 QK_BEGIN_X86_V3
 #define TIER(name) name##_x86_v3
 #include "cascade_bits.inc.h"
-#include "cascade_ask.inc.h"
 #include "cascade_load.inc.h"
+#include "cascade_ask.inc.h"
+#include "cascade_nodes.inc.h"
+#include "cascade_plan.inc.h"
 #include "cascade_tell.inc.h"
 #include "cascade_round.inc.h"
 QK_END

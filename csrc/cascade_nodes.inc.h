@@ -1,0 +1,316 @@
+/* Searching one of the first two lists while the last is not open. Nobody else changes what the list says of its odd nodes
+ * then, so each carries what its search needs from round to round, and rows are touched when it begins and when it ends.
+ * Nodes of these lists begin at multiples of a power of two not below their length. */
+
+enum { MOST_FOUND = 64 };
+
+/* Units of 1, 64, 4,096, ... places: binary logarithm of the one in which a node of this length has at most 64. */
+QK_INLINE int unit_of(int32_t length)
+{
+    int unit = 0;
+    while (((length - 1) >> unit) >= 64) {
+        unit += 6;
+    }
+    return unit;
+}
+
+/* Of 64 words each: one bit a unit of `size` groups, from group c on; open: what is not known. */
+QK_INLINE void load_groups(struct entry *e, const struct group *c, const struct group *end, ptrdiff_t size)
+{
+    e->key = e->open = 0;
+    for (int i = 0; i < 64 && c < end; i++) {
+        uint64_t parity = 0, known = ALL;
+        for (const struct group *next = end - c < size ? end : c + size; c < next; c++) {
+            parity ^= c->parity;
+            known &= c->known;
+        }
+        e->key |= (uint64_t)parity_of(parity) << i;
+        e->open |= (uint64_t)(known != ALL) << i;
+    }
+}
+
+/* The key of a node and what is not known of it, unit by unit. */
+QK_INLINE void load_node(const struct view *v, int p, struct entry *e)
+{
+    const int32_t length = e->hi - e->lo;
+    const int unit = unit_of(length);
+    const struct group *c = group_of(v, p, e->lo);
+    int shift = 0;
+    if (unit == 0) {
+        const uint64_t *cell = cell_of(v->cells[p], e->lo);
+        shift = e->lo & 63;
+        e->key = cell[KEY];
+        e->open = ~cell[KNOWN];
+    } else if (unit == 6) {
+        shift = e->lo >> 6 & 63;
+        e->key = c->parity;
+        e->open = ~c->known;
+    } else {
+        load_groups(e, c, v->groups[p] + cascade_groups(v->b), (ptrdiff_t)1 << (unit - 12));
+    }
+    const uint64_t all = ALL >> (63 - ((length - 1) >> unit));
+    e->key = e->key >> shift & all;
+    e->open = e->open >> shift & all;
+}
+
+/* Cuts a node in the middle; goes on with the first half or the other one. Nothing is open where it must be loaded anew,
+ * unit by smaller unit. */
+QK_INLINE void halve_node(struct view *v, int p, struct entry *e, int unit, int half, unsigned first)
+{
+    const int32_t mid = e->lo + (half << unit);
+    const uint64_t left = (UINT64_C(1) << half) - 1, mask = first ? left : ALL;
+    const int shift = first ? 0 : half;
+    if (unit) {
+        group_of(v, p, mid)->first_cut |= bit_of(mid >> 6);
+    } else {
+        e->cuts |= bit_of(mid);
+    }
+    e->key = e->key >> shift & mask;
+    e->open = e->open >> shift & mask;
+    e->hi = first ? mid : e->hi;
+    e->lo = first ? e->lo : mid;
+    if (unit && e->hi - e->lo <= 1 << unit) {
+        e->open = 0;
+        prefetch(unit > 6 ? (const void *)group_of(v, p, e->lo) : cell_of(v->cells[p], e->lo));
+    }
+}
+
+/* The units of a node, of which half come first. */
+QK_INLINE int half_units(const struct entry *e, int unit) { return half_of(((e->hi - e->lo - 1) >> unit) + 1); }
+
+/* Asks for a half or, if the node is short, for the address. */
+QK_INLINE void ask_node(struct view *v, struct sink *s, int p, const struct entry *from, int32_t limit)
+{
+    struct entry e = *from;
+    while (e.hi - e.lo > limit) {
+        if (!e.open) {
+            load_node(v, p, &e);
+        }
+        const int unit = unit_of(e.hi - e.lo), half = half_units(&e, unit);
+        const uint64_t left = (UINT64_C(1) << half) - 1;
+        if ((e.open & left) && e.open >> half) {
+            put_bits(s, parity_of(e.key & left), 1);
+            s->entries[s->n++] = e;
+            return;
+        }
+        halve_node(v, p, &e, unit, half, (e.open & left) != 0);
+    }
+    const int32_t m = e.hi - e.lo;
+    struct address a = {0, 0, 0};
+    if (m > 64) {
+        a = address_of(v, p, e.lo, e.hi);
+    } else {
+        if (!e.open) {
+            load_node(v, p, &e);
+        }
+        add_places(&a, 0, e.key, e.open, ALL >> (64 - m), bits_of(m));
+    }
+    const uint32_t ask = a.with & a.without & (((uint32_t)1 << bits_of(m)) - 1);
+    put_address(s, a.sum, ask);
+    e.key = ask | (uint64_t)(a.with & ~a.without) << 32;
+    s->entries[s->n++] = e;
+}
+
+/* Where a node of whole cells ends that begins at lo. */
+QK_INLINE int32_t cells_end(const struct view *v, int p, int32_t lo)
+{
+    const struct group *c = group_of(v, p, lo), *end = v->groups[p] + cascade_groups(v->b);
+    uint64_t x = c->first_cut & ALL << (lo >> 6 & 63) & ~bit_of(lo >> 6);
+    while (!x) {
+        if (++c == end) {
+            return v->f->length;
+        }
+        x = c->first_cut;
+    }
+    return (int32_t)(c - v->groups[p]) << 12 | lowest(x) << 6;
+}
+
+/* Takes the odd nodes of a cell out of the rows. */
+QK_INLINE void take_cell(struct view *v, struct sink *s, int p, int32_t at)
+{
+    if (!(group_of(v, p, at)->inner_cut >> (at >> 6 & 63) & 1)) {
+        struct entry *e = s->entries + s->n++;
+        e->lo = at;
+        e->hi = cells_end(v, p, at);
+        e->cuts = e->open = 0;
+        return;
+    }
+    uint64_t *cell = cell_of(v->cells[p], at);
+    const int32_t end = v->f->length - at < 64 ? v->f->length : at + 64;
+    const uint64_t cuts = cell[CUT];
+    for (uint64_t odd = odd_in(v, p, at); odd; odd &= odd - 1) {
+        struct entry *e = s->entries + s->n++;
+        const uint64_t next = cuts & ~(odd ^ (odd - 1));
+        e->lo = at + lowest(odd);
+        e->hi = next ? at + lowest(next) : end;
+        e->cuts = e->open = 0;
+    }
+    cell[ODD] = 0;
+}
+
+/* All odd nodes of a list leave the rows. */
+static void TIER(take_out)(struct view *v, struct sink *s, int p)
+{
+    for (int32_t g = 0; g < (int32_t)cascade_groups(v->b); g++) {
+        struct group *c = v->groups[p] + g;
+        for (uint64_t cells = c->inner_odd; cells; cells &= cells - 1) {
+            prefetch(cell_of(v->cells[p], (g << 6 | lowest(cells)) << 6));
+        }
+        for (uint64_t cells = c->first_odd | c->inner_odd; cells; cells &= cells - 1) {
+            take_cell(v, s, p, (g << 6 | lowest(cells)) << 6);
+        }
+        c->first_odd = c->inner_odd = 0;
+    }
+}
+
+/* Nodes whose search stops for now. */
+static void TIER(put_back)(struct view *v, const struct entry *e, size_t n)
+{
+    for (const struct entry *end = e + n; e < end; e++) {
+        cell_of(v->cells[v->f->alone], e->lo)[CUT] |= e->cuts;
+        group_of(v, v->f->alone, e->lo)->inner_cut |= (uint64_t)(e->cuts != 0) << (e->lo >> 6 & 63);
+        turn_odd(v, v->f->alone, e->lo);
+    }
+}
+
+/* The next step in every odd node of a list, those of the last round or all. */
+static void TIER(search_alone)(struct view *v, struct sink *s, const struct entry *kept, size_t n)
+{
+    const int p = v->f->current;
+    const int32_t limit = v->f->limit = short_nodes(v, p);
+    if (!kept) {
+        const size_t first = s->n;
+        TIER(take_out)(v, s, p);
+        kept = s->entries + first;
+        n = s->n - first;
+        s->n = first;
+    }
+    for (const struct entry *end = kept + n; kept < end; kept++) {
+        ask_node(v, s, p, kept, limit);
+    }
+}
+
+/* Reads the answers one after the other. */
+struct source {
+    const uint64_t *words;
+    size_t at;
+};
+
+QK_INLINE unsigned take(struct source *s)
+{
+    const unsigned bit = (unsigned)(qk_load64(s->words + (s->at >> 6)) >> (s->at & 63)) & 1;
+    s->at++;
+    return bit;
+}
+
+/* A place about which something is known now. */
+struct settled {
+    int32_t at, other;
+    uint64_t cuts;
+    uint32_t error, known;
+};
+
+struct settling {
+    size_t n;
+    struct settled at[MOST_FOUND];
+};
+
+QK_INLINE void settle_place(struct settling *t, int32_t at, uint64_t cuts, unsigned error, unsigned known)
+{
+    const struct settled x = {.at = at, .cuts = cuts, .error = error, .known = known};
+    t->at[t->n++] = x;
+}
+
+/* Both lists learn of the places. */
+static void TIER(settle_all)(struct view *v, int p, struct settling *t)
+{
+    const int q = 1 ^ p;
+    int32_t position[MOST_FOUND];
+    for (size_t i = 0; i < t->n; i++) {
+        struct settled *x = t->at + i;
+        position[i] = position_of(v, p, x->at);
+        x->other = place_of(v, q, position[i]);
+        prefetch(cell_of(v->cells[q], x->other));
+        prefetch(v->found + ((v->found_at + (uint64_t)v->places[2 * position[i] + 1]) >> 6));
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        const struct settled *x = t->at + i;
+        const uint64_t at = v->found_at + (uint64_t)v->places[2 * position[i] + 1];
+        v->found[at >> 6] ^= (uint64_t)x->error << (at & 63);
+        cell_of(v->cells[p], x->at)[CUT] |= x->cuts;
+        group_of(v, p, x->at)->inner_cut |= (uint64_t)(x->cuts != 0) << (x->at >> 6 & 63);
+        change_place(v, p, x->at, x->error, x->known);
+        change_place(v, q, x->other, x->error, x->known);
+        if (x->error && v->f->opened > q) {
+            v->f->n_odd[q] += turn_odd(v, q, node_begin(v, q, x->other)) ? 1 : -1;
+        }
+    }
+    t->n = 0;
+}
+
+/* Takes the half that is odd. Returns whether the search goes on; what is settled by the way is noted. */
+QK_INLINE int told_half(struct view *v, struct settling *t, int p, struct entry *e, unsigned odd)
+{
+    const int unit = unit_of(e->hi - e->lo), half = half_units(e, unit);
+    const int32_t rest = e->hi - e->lo - (half << unit);
+    halve_node(v, p, e, unit, half, odd);
+    if (rest == 1) {
+        settle_place(t, odd ? e->hi : e->lo, odd ? 0 : e->cuts, odd ^ 1, 1);
+        return (int)odd;
+    }
+    return 1;
+}
+
+/* The same with the address of the error, if it is the only one. */
+QK_INLINE int told_address(struct view *v, struct settling *t, int p, struct entry *e, struct source *s)
+{
+    const int32_t m = e->hi - e->lo, lo = e->lo;
+    uint32_t address = (uint32_t)(e->key >> 32), ask = (uint32_t)e->key;
+    for (; ask; ask &= ask - 1) {
+        address |= (uint32_t)take(s) << lowest(ask);
+    }
+    if (m > 1) {
+        const int32_t half = half_of(m), mid = lo + half, hi = e->hi;
+        const unsigned first = !(address & (uint32_t)half);
+        if (m > 64) {
+            set_cut(v, p, mid);
+        } else {
+            e->cuts |= bit_of(mid);
+        }
+        e->lo = first ? lo : mid;
+        e->hi = first ? mid : hi;
+        if ((first ? hi - mid : half) == 1) {
+            settle_place(t, first ? mid : lo, 0, 0, 1);
+        }
+    }
+    const int known = m > 1 && e->hi - e->lo == 1;
+    const int32_t at = known ? e->lo : lo + (int32_t)address;
+    if (!known && (at >= e->hi || cell_of(v->cells[p], at)[KNOWN] & bit_of(at))) {
+        e->open = 0; /* more errors than one: the half that is odd is searched further */
+        return 1;
+    }
+    settle_place(t, at, e->cuts, 1, (unsigned)known);
+    return 0;
+}
+
+/* Takes the answers; nodes that are still odd stay, at the front. */
+static void TIER(tell_alone)(struct view *v, struct source *s, struct entry *e, size_t n)
+{
+    struct frame *f = v->f;
+    const int p = f->alone;
+    const int32_t limit = f->limit;
+    struct settling settling = {.n = 0};
+    struct entry *const first = e, *kept = e;
+    for (const struct entry *end = e + n; e < end; e++) {
+        struct entry x = *e;
+        const int goes_on = x.hi - x.lo > limit ? told_half(v, &settling, p, &x, take(s)) : told_address(v, &settling, p, &x, s);
+        f->n_odd[p] -= !goes_on;
+        *kept = x;
+        kept += goes_on;
+        if (settling.n > MOST_FOUND - 2) {
+            TIER(settle_all)(v, p, &settling);
+        }
+    }
+    TIER(settle_all)(v, p, &settling);
+    f->n_entries = (size_t)(kept - first);
+}
