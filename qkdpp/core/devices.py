@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import TimeTags
 
@@ -134,6 +137,31 @@ class CurrentMeter(Protocol):
 
     def current_a(self) -> float:
         """The present current."""
+
+
+class Transmitter(Protocol):
+    """Source of a prepare-and-measure link; it keeps the states it sent (``docs/formats/transmitter.md``)."""
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Pulse period, intensities, probabilities, sync period and string, as the unit states them."""
+
+    def send(self, mode: str) -> None:
+        """Sends ``H``, ``V``, ``D``, ``A``, ``SYNC`` (sparse bright pulses) or ``OFF``; ends the epoch."""
+
+    def start(self) -> int:
+        """Begins an epoch of random states, pulses counted from 0; its number."""
+
+    def state(self) -> tuple[str, int, int]:
+        """What is being sent, number of the epoch, pulses sent in it."""
+
+    def lookup(self, epoch: int, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """State codes of pulse numbers as uint8[n]; 255 where the unit does not hold one."""
+
+    def totals(self, epoch: int, first: int, count: int, n_codes: int) -> NDArray[np.int64]:
+        """Pulses by state code, int64[n_codes], pulses of the synchronisation string left out."""
+
+    def release(self, epoch: int, before: int) -> None:
+        """States of earlier pulses will not be asked for again."""
 
 
 class DriverInfo(Protocol):

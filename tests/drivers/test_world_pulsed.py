@@ -3,13 +3,13 @@
 import msgspec
 import numpy as np
 import pytest
+
+from qkdpp.scenarios import scenario
+from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.sim.world.knobs import Eve
 from qkdpp_drivers.sim.world.light import Mode, splitting_gains
 from qkdpp_drivers.sim.world.polarisation import STATES, Controller, Fibre, retarder, rotation
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
-
-from qkdpp.scenarios import scenario
-from qkdpp.scenarios.scenario_file import load
 
 
 def plan(loss_db: float = 20.0) -> scenario.Scenario:
@@ -36,14 +36,14 @@ def detected(lab: PulsedWorld, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     begin = lab.now_fs / 1e15
     lab.edges(begin)
     start = lab._run.start_fs
-    edges = lab.edges(begin + seconds)
-    clicks = edges.inputs < 4
-    delay = np.array(lab.plan.bob.receiver.delays_ps)[edges.inputs[clicks]]
+    times_ps, inputs = lab.edges(begin + seconds)
+    clicked = inputs[inputs < 4]
+    delay = np.array(lab.plan.bob.receiver.delays_ps)[clicked]
     local = lab.chain.clock.read(np.array([start + lab.path.arrival_fs(np.zeros(1, dtype=np.int64))[0]]))[0]
     rate = 1.0 + lab.plan.bob.clock.rate_ppm * 1e-6
-    since = (edges.times_ps[clicks] - local / 1e3 - delay) / rate
+    since = (times_ps[inputs < 4] - local / 1e3 - delay) / rate
     slots = np.rint(since * 1e6 / lab.header.pulse_period_as).astype(np.int64)
-    return lab.lookup(slots), edges.inputs[clicks]
+    return lab.lookup(slots), clicked
 
 
 def light_hz(counts: np.ndarray, seconds: float) -> np.ndarray:

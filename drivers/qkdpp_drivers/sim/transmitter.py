@@ -1,40 +1,40 @@
-"""A simulated transmitter unit: the bytes of ``docs/formats/transmitter.md`` on one side, the optical world on the other.
-
-Faults that can be switched: ``silent`` (no answers), ``garbage`` (noise before an answer), ``wrong_identity``,
-``forgets`` (states are lost: every lookup answers 255), ``refuses`` (every command ends in an error).
-"""
+"""A simulated transmitter unit: the bytes of ``docs/formats/transmitter.md`` before an optical world."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from qkdpp.sources.prepared_states import NOT_HELD
+from qkdpp_drivers.sim.simulated import Clock, SimulatedInstrument
 from qkdpp_drivers.sim.world.light import Mode
 
 if TYPE_CHECKING:
     from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
-FAULTS = ("silent", "garbage", "wrong_identity", "forgets", "refuses")
 MOST_SLOTS = 1 << 24
 
 
-class SimTransmitter:
-    """Sans-IO: bytes in by :meth:`receive`, bytes out by :meth:`poll`.
+class SimTransmitter(SimulatedInstrument):
+    """Alice's source.
 
     Args:
         world: what it sends its light into.
         clock: seconds of laboratory time.
-        faults: names of :data:`FAULTS` that are on; may be changed at any time.
     """
 
-    def __init__(self, world: PulsedWorld, clock: Callable[[], float], faults: set[str]) -> None:
-        self.world, self.clock, self.faults = world, clock, faults
+    FAULTS: ClassVar[dict[str, str]] = {
+        "forgets": "the states are lost: every lookup answers 255",
+        "refuses": "every command but the question for identity ends in an error",
+    }
+
+    def __init__(self, world: PulsedWorld, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock)
+        self.world = world
         self._in = bytearray()
-        self._out = bytearray()
         self._wanted: tuple[int, int] | None = None
 
     def receive(self, data: bytes) -> None:
@@ -43,10 +43,11 @@ class SimTransmitter:
         while self._step():
             pass
 
-    def poll(self) -> bytes:
-        """Bytes for the host."""
-        out, self._out = bytes(self._out), bytearray()
-        return out
+    def unplugged(self) -> None:
+        """Also forgets half a command."""
+        super().unplugged()
+        self._in.clear()
+        self._wanted = None
 
     def _step(self) -> bool:
         if self._wanted is not None:
@@ -67,11 +68,7 @@ class SimTransmitter:
         return True
 
     def _say(self, line: str, data: bytes = b"") -> None:
-        if "silent" in self.faults:
-            return
-        if "garbage" in self.faults:
-            self._out += b"\xff\x00#"
-        self._out += line.encode("ascii") + b"\n" + data
+        self.reply(line.encode("ascii") + b"\n" + data)
 
     def _command(self, words: list[str]) -> None:
         if not words:

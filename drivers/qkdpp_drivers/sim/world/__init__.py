@@ -1,1 +1,1 @@
-"""One optical world for all simulated instruments: source, fibre, polarisation, detectors, clocks, and an eavesdropper."""
+"""One optical world for all simulated instruments: source, fibre, detectors, clocks, and an eavesdropper."""

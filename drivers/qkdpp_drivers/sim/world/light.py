@@ -157,7 +157,8 @@ def splitting_gains(intensities: Floats, p_intensity: Floats, share: float, dete
     sent on; on a better one single photons make up the rest.
 
     Args:
-        intensities, p_intensity: mean photon numbers and their probabilities.
+        intensities: mean photon numbers, float64[k].
+        p_intensity: their probabilities.
         share: click probability of a photon over the ordinary link.
         detected: the same of a photon that arrives without loss, below 1.
     """

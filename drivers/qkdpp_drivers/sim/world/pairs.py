@@ -6,12 +6,12 @@ import threading
 from collections import deque
 
 import msgspec
-import numpy as np
 
 from qkdpp.scenarios import scenario
 from qkdpp.sim.clock import FS_PER_S
 from qkdpp.sim.pairs import NO_SYNC, PairRun
-from qkdpp_drivers.sim.world.pulsed import MOST_S, Edges
+from qkdpp_drivers.sim.ports import Edges
+from qkdpp_drivers.sim.world.pulsed import MOST_S, joined
 
 SLICE_S = 0.02
 
@@ -42,7 +42,7 @@ class PairWorld:
         light = self.run.light(self.now_fs, until_fs)
         for side, mine, waiting in zip(self.run.sides, light, self._waiting, strict=True):
             tags, _ = side.chain.push(mine, NO_SYNC, until_fs + side.path.delay_fs, last=False)
-            waiting.append(Edges(times_ps=tags.ticks * (tags.tick_as // 1_000_000), inputs=tags.channel))
+            waiting.append((tags.ticks * (tags.tick_as // 1_000_000), tags.channel))
         self.now_fs = until_fs
 
     def edges(self, side: int, until_s: float) -> Edges:
@@ -50,8 +50,4 @@ class PairWorld:
         self.advance(until_s)
         waiting = list(self._waiting[side])
         self._waiting[side].clear()
-        if not waiting:
-            return Edges(times_ps=np.empty(0, dtype=np.int64), inputs=np.empty(0, dtype=np.uint8))
-        return Edges(
-            times_ps=np.concatenate([e.times_ps for e in waiting]), inputs=np.concatenate([e.inputs for e in waiting])
-        )
+        return joined(waiting)

@@ -75,5 +75,5 @@ class Fibre:
 
 
 def shares(arriving: Floats, analyser: Floats, contrast: float) -> Floats:
-    """Share of the light in each detector of a basis: [states, detectors] from rotated states [s, 3] and axes [d, 3]."""
+    """Share of the light in each detector of a basis, [states, detectors], from states [s, 3] and axes [d, 3]."""
     return np.asarray(0.5 * (1.0 + contrast * arriving @ analyser.T))

@@ -21,6 +21,7 @@ from qkdpp.sim import path
 from qkdpp.sim.clock import FS_PER_S
 from qkdpp.sim.receiver import SYNC, Events, ReceiverChain
 from qkdpp.sources.prepared_states import NOT_HELD, Codes, PreparedHeader, Slots, in_string
+from qkdpp_drivers.sim.ports import Edges
 from qkdpp_drivers.sim.world.knobs import BLINDING_A, MONITOR_DARK_A, DetectorKnobs, Knobs
 from qkdpp_drivers.sim.world.light import Mode, WorldLight
 from qkdpp_drivers.sim.world.polarisation import Fibre
@@ -34,15 +35,11 @@ EXACT_TOTALS = 1 << 22
 """Pulses whose totals are counted one by one; of more they are drawn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edges:
-    """Electrical edges at the inputs of a tagger, by its own clock.
-
-    ``times_ps``: int64[n], sorted; ``inputs``: uint8[n], 0 to 3 for Z0, Z1, X0, X1 and 4 for the sync channel.
-    """
-
-    times_ps: NDArray[np.int64]
-    inputs: NDArray[np.uint8]
+def joined(parts: list[Edges]) -> Edges:
+    """Edges of consecutive slices as one."""
+    times = [np.empty(0, dtype=np.int64), *(part[0] for part in parts)]
+    inputs = [np.empty(0, dtype=np.uint8), *(part[1] for part in parts)]
+    return np.concatenate(times), np.concatenate(inputs)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,7 +201,7 @@ class PulsedWorld:
         tags, _ = self.chain.push(light, sync, until_fs, last=False)
         self.now_fs = until_fs
         scale = tags.tick_as // 1_000_000
-        self._waiting.append(Edges(times_ps=tags.ticks * scale + self.clock_jump_ps, inputs=tags.channel))
+        self._waiting.append((tags.ticks * scale + self.clock_jump_ps, tags.channel))
         self._counts.append((until_fs, np.bincount(tags.channel, minlength=SYNC + 1)[:SYNC].astype(np.int64)))
         while self._counts[0][0] < until_fs - KEEP_COUNTS_S * FS_PER_S:
             self._counts.popleft()
@@ -225,14 +222,11 @@ class PulsedWorld:
     # --- the receiver -----------------------------------------------------------------------------------------------
 
     def edges(self, until_s: float) -> Edges:
-        """Edges at the tagger since the last call, all before ``until_s``."""
+        """Edges at the tagger since the last call: inputs 0 to 3 are Z0, Z1, X0, X1, input 4 is the sync channel."""
         self.advance(until_s)
-        waiting, self._waiting = list(self._waiting), deque()
-        if not waiting:
-            return Edges(times_ps=np.empty(0, dtype=np.int64), inputs=np.empty(0, dtype=np.uint8))
-        return Edges(
-            times_ps=np.concatenate([e.times_ps for e in waiting]), inputs=np.concatenate([e.inputs for e in waiting])
-        )
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return joined(waiting)
 
     def counts(self, dwell_s: float) -> NDArray[np.int64]:
         """Clicks of the four detectors in the last ``dwell_s`` seconds (whole slices)."""
