@@ -22,6 +22,8 @@ class AbortReason(StrEnum):
     PROTOCOL_VIOLATION = "protocol_violation"
     PEER_ABORTED = "peer_aborted"
     LINK_LOST = "link_lost"
+    PEER_RESTARTED = "peer_restarted"
+    DEADLINE_PASSED = "deadline_passed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

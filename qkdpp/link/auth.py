@@ -68,7 +68,7 @@ class Authenticator:
         """Body of the tag frame of ``gate``, over all frames so far. Raises Abort(POOL_EXHAUSTED)."""
         index, pad = self._pool.take()
         digest = self._hash(self._role, gate, {side: len(self._states[side]) - 1 for side in _SIDES})
-        return _TAG.pack(index, _xor(digest, pad))
+        return _TAG.pack(index, xor(digest, pad))
 
     def unseal(self, gate: str, body: bytes, heard: int) -> None:
         """Checks the peer's tag over all its frames so far and the first ``heard`` of ours.
@@ -84,11 +84,12 @@ class Authenticator:
             raise AuthenticationError(f"pad {index} was used before, or after a later one of the same block")
         pad = self._pool.peek(index)
         digest = self._hash(peer, gate, {self._role: heard, peer: len(self._states[peer]) - 1})
-        if not hmac.compare_digest(_xor(digest, pad), tag):
+        if not hmac.compare_digest(xor(digest, pad), tag):
             raise AuthenticationError(f"the tag of gate {gate!r} does not verify")
         self._pool.accept(index)
         self._next_pad = index + 1
 
 
-def _xor(a: bytes, b: bytes) -> bytes:
+def xor(a: bytes, b: bytes) -> bytes:
+    """Exclusive or of two strings of equal length."""
     return bytes(x ^ y for x, y in zip(a, b, strict=True))

@@ -39,6 +39,8 @@ ABORTS: dict[str, str] = {
     AbortReason.PROTOCOL_VIOLATION: "a message broke the rules of the protocol",
     AbortReason.PEER_ABORTED: "the other party ended the block",
     AbortReason.LINK_LOST: "the connection between the parties was lost",
+    AbortReason.PEER_RESTARTED: "one of the two programs was started again while the block was open",
+    AbortReason.DEADLINE_PASSED: "the block was not finished within its time",
 }
 
 REMEDIES: dict[str, str] = {

@@ -1,0 +1,60 @@
+"""What a session tells its user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from qkdpp.core.abort import Aborted
+from qkdpp.core.stage import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Up:
+    """The link works. Unless ``resumed``, it is a new session: whatever was open in an earlier one is gone.
+
+    ``open_blocks`` is how many blocks the peer takes at once, ``capabilities`` what both sides can do.
+    """
+
+    resumed: bool
+    peer_incarnation: int
+    open_blocks: int
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Down:
+    """The connection is lost; nothing else is."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockFrame:
+    """One frame of a block; its bytes count against the peer's credit until ``Session.taken``."""
+
+    block: int
+    frame: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One authenticated control message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLeft:
+    """The peer takes its leave: it starts nothing more before it comes back as a new incarnation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The session has given up for good: an alarm, and what a person must do."""
+
+    aborted: Aborted
+    remedy: str
+
+
+Event: TypeAlias = Up | Down | BlockFrame | Control | PeerLeft | Failed
