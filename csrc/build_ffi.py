@@ -20,6 +20,7 @@ WRAPPER = """
 /* The wrapper that cffi writes converts freely; the kernels do not. */
 #pragma GCC diagnostic ignored "-Wconversion"
 #endif
+#include "qk_bits.h"
 #include "qk_cascade.h"
 #include "qk_internal.h"
 """
@@ -29,7 +30,7 @@ QK_HEADERS = f"#define QK_HEADERS {int.from_bytes(checksum[:7], 'little')}\n"
 
 ffibuilder = FFI()
 ffibuilder.cdef(QK_HEADERS)
-for header in ("qk_api.h", "qk_cascade.h"):
+for header in ("qk_api.h", "qk_bits.h", "qk_cascade.h"):
     ffibuilder.cdef((HERE / header).read_text(encoding="utf-8"))
 ffibuilder.set_source(
     "qkdpp.kernels._ck",

@@ -19,11 +19,13 @@
 #endif
 
 struct qk_tags;
+struct qk_bits;
 
 /* One tier: the variants of every kernel. */
 struct qk_kernels {
     const char *name;
     const struct qk_tags *tags;
+    const struct qk_bits *bits;
     void (*poly_horner)(uint64_t *out, const uint64_t *state, const uint64_t *key, const uint8_t *blocks,
                         size_t n_blocks);
     void (*toeplitz_direct)(uint64_t *out, size_t out_bits, const uint64_t *key, size_t n_bits, const uint64_t *seed,

@@ -1,4 +1,5 @@
 /* Toeplitz hash with AVX-512 and 128-bit PCLMULQDQ. */
+#include "bits.h"
 #include "poly_tiers.h"
 #include "qk_target.h"
 #include "tags.h"
@@ -39,6 +40,7 @@ QK_END
 const struct qk_kernels qk_kernels_avx512 = {
     .name = "avx512",
     .tags = &qk_tags_avx512,
+    .bits = &qk_bits_avx512,
     .poly_horner = poly_horner_avx512,
     .toeplitz_direct = toeplitz_direct_avx512,
     .toeplitz_fft = toeplitz_fft_avx512,

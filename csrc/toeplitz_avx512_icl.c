@@ -1,4 +1,5 @@
 /* Toeplitz hash with AVX-512 and VPCLMULQDQ. */
+#include "bits.h"
 #include "poly_tiers.h"
 #include "qk_target.h"
 #include "tags.h"
@@ -25,6 +26,7 @@ QK_END
 const struct qk_kernels qk_kernels_avx512_icl = {
     .name = "avx512_icl",
     .tags = &qk_tags_avx512,
+    .bits = &qk_bits_avx512_icl,
     .poly_horner = poly_horner_avx512_icl,
     .toeplitz_direct = toeplitz_direct_avx512_icl,
     .toeplitz_fft = toeplitz_fft_avx512_icl,

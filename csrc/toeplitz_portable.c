@@ -1,4 +1,5 @@
 /* Toeplitz hash on 64-bit words: the definition of the tiers. */
+#include "bits.h"
 #include "clmul_portable.h"
 #include "qk_target.h"
 #include "tags.h"
@@ -35,6 +36,7 @@ static V v_mul(V a, V b)
 const struct qk_kernels qk_kernels_portable = {
     .name = "portable",
     .tags = &qk_tags_portable,
+    .bits = &qk_bits_portable,
     .poly_horner = poly_horner_portable,
     .toeplitz_direct = toeplitz_direct_portable,
     .toeplitz_fft = toeplitz_fft_portable,

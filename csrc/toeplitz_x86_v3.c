@@ -1,4 +1,5 @@
 /* Toeplitz hash with AVX2 and 128-bit PCLMULQDQ. */
+#include "bits.h"
 #include "poly_tiers.h"
 #include "qk_target.h"
 #include "tags.h"
@@ -61,6 +62,7 @@ QK_END
 const struct qk_kernels qk_kernels_x86_v3 = {
     .name = "x86_v3",
     .tags = &qk_tags_x86_v3,
+    .bits = &qk_bits_x86_v3,
     .poly_horner = poly_horner_x86_v3,
     .toeplitz_direct = toeplitz_direct_x86_v3,
     .toeplitz_fft = toeplitz_fft_x86_v3,

@@ -6,6 +6,7 @@ Each kernel is a module named after it; where there is a Numba tier it lies in
 """
 
 from qkdpp.kernels.backend import Backend, available, backend, isa, loops, use_backend
+from qkdpp.kernels.bits import gather_bits, hamming_distance, pack_bits, transpose_bits, unpack_bits
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
 from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash, poly_hash_many
 from qkdpp.kernels.toeplitz import modified_seed_bits, toeplitz_hash, toeplitz_hash_modified
@@ -20,12 +21,17 @@ __all__ = [
     "decode_slots",
     "encode_bits",
     "encode_slots",
+    "gather_bits",
+    "hamming_distance",
     "isa",
     "loops",
     "modified_seed_bits",
+    "pack_bits",
     "poly_hash",
     "poly_hash_many",
     "toeplitz_hash",
     "toeplitz_hash_modified",
+    "transpose_bits",
+    "unpack_bits",
     "use_backend",
 ]
