@@ -157,13 +157,13 @@ def _horner(state: int, key: int, data: Buffer) -> int:
 
 
 class PolyHasher:
-    """Hashes a message as it arrives; ``digest`` may be asked at any time."""
+    """Hashes a message as it arrives, from ``state`` on; ``digest`` may be asked at any time."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, state: PolyState = EMPTY) -> None:
         self._key = _check_key(key)
-        self._value = 0
+        self._value = state.value
         self._tail = b""
-        self.n_bytes = 0
+        self.n_bytes = BLOCK_BYTES * state.n_blocks
 
     def __repr__(self) -> str:
         return f"PolyHasher(n_bytes={self.n_bytes})"

@@ -34,14 +34,14 @@ def text_header(role: Side, gate: str, block: int, alice_frames: int, bob_frames
 
 
 class Authenticator:
-    """Hashes the transcripts of one block as they grow; makes and checks the tags of one party."""
+    """Hashes the transcripts of one block at its gates; makes and checks the tags of one party."""
 
     def __init__(self, pool: Pool, role: Side, block: int) -> None:
         self._pool = pool
         self._role = role
         self._block = block
-        self._hashers = {side: PolyHasher(pool.hash_key) for side in _SIDES}
-        self._states: dict[Side, list[PolyState]] = {side: [EMPTY] for side in _SIDES}
+        self._frames: dict[Side, list[bytes]] = {side: [] for side in _SIDES}
+        self._states: dict[Side, dict[int, PolyState]] = {side: {0: EMPTY} for side in _SIDES}
         self._blocks_tagged = 0
         self._next_pad = 0
 
@@ -52,22 +52,30 @@ class Authenticator:
 
     def append(self, side: Side, frame: bytes) -> None:
         """One more frame said by ``side``."""
-        hasher = self._hashers[side]
-        hasher.update(frame.ljust(-(-len(frame) // PAD_BYTES) * PAD_BYTES, b"\0"))
-        self._states[side].append(hasher.state)
+        self._frames[side].append(frame)
+
+    def _state(self, side: Side, count: int) -> PolyState:
+        """After the first ``count`` frames of ``side``; those since the last gate are hashed in one call."""
+        states = self._states[side]
+        if count not in states:
+            start = max(known for known in states if known < count)
+            hasher = PolyHasher(self._pool.hash_key, states[start])
+            hasher.update(b"".join(_padded(frame) for frame in self._frames[side][start:count]))
+            states[count] = hasher.state
+        return states[count]
 
     def _hash(self, role: Side, gate: str, frames: dict[Side, int]) -> bytes:
         key = self._pool.hash_key
         header = PolyHasher(key)
         header.update(text_header(role, gate, self._block, frames["alice"], frames["bob"]))
-        text = join(key, [header.state, *(self._states[side][frames[side]] for side in _SIDES)])
+        text = join(key, [header.state, *(self._state(side, frames[side]) for side in _SIDES)])
         self._blocks_tagged += text.n_blocks + 1
         return finish(key, text, text.n_blocks * PAD_BYTES)
 
     def seal(self, gate: str) -> bytes:
         """Body of the tag frame of ``gate``, over all frames so far. Raises Abort(POOL_EXHAUSTED)."""
         index, pad = self._pool.take()
-        digest = self._hash(self._role, gate, {side: len(self._states[side]) - 1 for side in _SIDES})
+        digest = self._hash(self._role, gate, {side: len(self._frames[side]) for side in _SIDES})
         return _TAG.pack(index, xor(digest, pad))
 
     def unseal(self, gate: str, body: bytes, heard: int) -> None:
@@ -83,11 +91,16 @@ class Authenticator:
         if index < self._next_pad:
             raise AuthenticationError(f"pad {index} was used before, or after a later one of the same block")
         pad = self._pool.peek(index)
-        digest = self._hash(peer, gate, {self._role: heard, peer: len(self._states[peer]) - 1})
+        digest = self._hash(peer, gate, {self._role: heard, peer: len(self._frames[peer])})
         if not hmac.compare_digest(xor(digest, pad), tag):
             raise AuthenticationError(f"the tag of gate {gate!r} does not verify")
         self._pool.accept(index)
         self._next_pad = index + 1
+
+
+def _padded(frame: bytes) -> bytes:
+    """With zero bytes up to a block boundary."""
+    return frame.ljust(-(-len(frame) // PAD_BYTES) * PAD_BYTES, b"\0")
 
 
 def xor(a: bytes, b: bytes) -> bytes:

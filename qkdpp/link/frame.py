@@ -27,6 +27,9 @@ class Kind(IntEnum):
     ABORT = 3
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One frame of one block.
@@ -60,6 +63,6 @@ def decode(data: bytes) -> Frame:
     length, kind, block, seq, ack = HEADER.unpack_from(data)
     if length != len(data) - LENGTH_BYTES:
         raise RemoteProtocolError(f"a frame of {len(data)} bytes announces {length}")
-    if kind not in Kind._value2member_map_:
+    if kind not in _KINDS:
         raise RemoteProtocolError(f"unknown kind of frame {kind}")
-    return Frame(kind=Kind(kind), block=block, seq=seq, ack=ack, body=data[HEADER.size :])
+    return Frame(kind=_KINDS[kind], block=block, seq=seq, ack=ack, body=data[HEADER.size :])

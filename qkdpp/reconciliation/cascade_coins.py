@@ -33,18 +33,27 @@ class Coins(NamedTuple):
     masks: Words
 
 
+def drawn(seed: bytes, number: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """For frames of ``n`` bits of batch ``number``: position to bit, and index in the second list to position."""
+    return shuffle(seed, f"cascade {number} {n} pass 0", n), shuffle(seed, f"cascade {number} {n} pass 1", n)
+
+
+def masks(seed: bytes, number: int, frame_bits: int) -> Words:
+    """The masks of batch ``number``, uint64[MASKS, W]."""
+    width = n_words(frame_bits)
+    stream = b"".join(expand(seed, f"cascade {number} mask {q}", 8 * width) for q in range(steering.MASKS))
+    return np.frombuffer(stream, dtype="<u8").astype(np.uint64).reshape(-1, width)
+
+
 def toss(seed: bytes, number: int, frame_bits: int, sizes: list[int], room: int) -> Coins:
     """The coins of batch ``number`` for frames of ``sizes`` bits, in rows of ``room`` >= ``frame_bits`` places."""
     shuffles = np.zeros((len(sizes), room), dtype=np.int32)
     order = np.zeros((len(sizes), PASSES, room), dtype=np.int32)
     place = np.zeros_like(order)
     for t, n in enumerate(sizes):
-        label, positions = f"cascade {number} {n}", np.arange(n, dtype=np.int32)
-        shuffles[t, :n] = shuffle(seed, f"{label} pass 0", n)
-        order[t, 1, :n] = shuffle(seed, f"{label} pass 1", n)
+        positions = np.arange(n, dtype=np.int32)
+        shuffles[t, :n], order[t, 1, :n] = drawn(seed, number, n)
         order[t, 2, :n] = np.concatenate([positions[c::STRIDE] for c in range(STRIDE)])
         for p in range(1, PASSES):
             place[t, p, order[t, p, :n]] = positions
-    width = n_words(frame_bits)
-    masks = b"".join(expand(seed, f"cascade {number} mask {q}", 8 * width) for q in range(steering.MASKS))
-    return Coins(shuffles, order, place, np.frombuffer(masks, dtype="<u8").astype(np.uint64).reshape(-1, width))
+    return Coins(shuffles, order, place, masks(seed, number, frame_bits))

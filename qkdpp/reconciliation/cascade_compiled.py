@@ -7,7 +7,7 @@ import numpy as np
 from qkdpp.core.bits import Bits, Words
 from qkdpp.kernels.cascade_engine import CascadeEngine
 from qkdpp.reconciliation import cascade_steering as steering
-from qkdpp.reconciliation.cascade_coins import toss
+from qkdpp.reconciliation.cascade_coins import drawn, masks
 
 
 def rules(hint: float) -> dict[str, float]:
@@ -70,15 +70,17 @@ def new_batch(
     count = -(-(stop - start) // frame_bits)
     last = (stop - start) - (count - 1) * frame_bits
     sizes = [last] if count == 1 else [frame_bits] + [last] * (last != frame_bits)
-    coins = toss(seed, number, frame_bits, sizes, frame_bits)
-    pairs = np.stack((coins.place[:, 1], coins.shuffles), axis=-1).reshape(len(sizes), 2, frame_bits)
-    orders = np.concatenate((pairs, coins.order[:, 1:2]), axis=1)
+    orders = np.zeros((len(sizes), 3, frame_bits), dtype=np.int32)
+    for table, n in zip(orders, sizes, strict=True):
+        of_position = table[:2].reshape(frame_bits, 2)
+        of_position[:n, 1], table[2, :n] = drawn(seed, number, n)
+        of_position[table[2, :n], 0] = np.arange(n, dtype=np.int32)
     engine = CascadeEngine(
         key.words,
         start,
         (count, frame_bits, last),
         orders,
-        coins.masks,
+        masks(seed, number, frame_bits),
         corrects=corrects,
         rules=rules(hint),
     )

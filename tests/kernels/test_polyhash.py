@@ -98,6 +98,16 @@ def test_streaming_equals_one_call(message: bytes, cuts: list[int]) -> None:
 
 
 @relaxed
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_a_hash_goes_on_from_the_state_of_another(first: bytes, second: bytes) -> None:
+    key, start = stream("key", 16), PolyHasher(stream("key", 16))
+    start.update(first + bytes(-len(first) % 16))
+    resumed = PolyHasher(key, start.state)
+    resumed.update(second)
+    assert resumed.digest() == poly_hash(key, first + bytes(-len(first) % 16) + second)
+
+
+@relaxed
 @given(st.lists(st.binary(max_size=100), max_size=5))
 def test_join_of_streams_is_the_stream_of_padded_parts(parts: list[bytes]) -> None:
     key = stream("key", 16)

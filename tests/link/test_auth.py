@@ -56,6 +56,23 @@ def test_accepts_the_peers_view_of_a_prefix() -> None:
     alice.unseal("g", bob.seal("g"), heard=1)
 
 
+def test_accepts_a_prefix_shorter_than_what_an_own_tag_covered() -> None:
+    """Tags of both sides may cross: Alice sealed three frames when Bob's tag over the first one arrives."""
+    alice, bob, _, _ = pair()
+    frames = [frame(seq, 0, 5 + seq) for seq in range(4)]
+    bob.append("alice", frames[0])
+    for data in frames[:3]:
+        alice.append("alice", data)
+    alice.seal("own")
+    alice.unseal("g", bob.seal("g"), heard=1)
+    for data in frames[1:]:
+        bob.append("alice", data)
+    alice.append("alice", frames[3])
+    bob.append("bob", frame(0, 4, 40))
+    alice.append("bob", frame(0, 4, 40))
+    alice.unseal("later", bob.seal("later"), heard=4)
+
+
 @pytest.mark.parametrize("heard", [0, 2])
 def test_refuses_another_prefix(heard: int) -> None:
     alice, bob, _, _ = pair()
