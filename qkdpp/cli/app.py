@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "reconcile": "qkdpp.cli.reconcile",
     "bench": "qkdpp.cli.bench",
     "keys": "qkdpp.cli.keys",
+    "pki": "qkdpp.cli.pki",
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""
 
