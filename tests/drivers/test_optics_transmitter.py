@@ -9,6 +9,7 @@ import pytest
 from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.errors import IdentityError, InstrumentError, ReplyError, SettingError, TransportTimeout
 from qkdpp_drivers.optics.transmitter import Transmitter
+from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import TcpHost
 from qkdpp_drivers.sim.simulated import RealClock
 from qkdpp_drivers.sim.transmitter import SimTransmitter
@@ -19,7 +20,7 @@ from qkdpp_drivers.transports.memory import ManualClock, MemoryTransport
 class Script:
     """The other end of a conversation: expects exact bytes, answers exact bytes."""
 
-    connected = True
+    faults: frozenset[str] = frozenset()
 
     def __init__(self, *lines: tuple[bytes, bytes]) -> None:
         self.lines = deque([(b"*IDN?\n", b"qkdpp,transmitter,7,1.0\n"), *lines])
@@ -88,7 +89,7 @@ def laboratory() -> tuple[PulsedWorld, SimTransmitter, Transmitter, ManualClock]
     clock = ManualClock()
     plan = load("metro-40mhz")
     world = PulsedWorld(msgspec.structs.replace(plan), 3)
-    simulated = SimTransmitter(world, clock=clock)
+    simulated = SimTransmitter(world, clock=clock, faults=Faults(SimTransmitter.FAULTS))
     unit = Transmitter(MemoryTransport(simulated, clock))
     unit.connect()
     return world, simulated, unit, clock
@@ -135,7 +136,7 @@ def test_faults_of_the_simulated_unit(
     with pytest.raises(TransportTimeout):
         unit.lookup(epoch, np.arange(5))
     assert (unit.lookup(epoch, np.arange(5)) < 12).all()
-    simulated.faults.add("garbage_reply", times=1)
+    simulated.faults.add("garbage", times=1)
     with pytest.raises(ReplyError):
         unit.lookup(epoch, np.arange(5))
     assert (unit.lookup(epoch, np.arange(5)) < 12).all()
@@ -146,7 +147,8 @@ def test_faults_of_the_simulated_unit(
 
 def test_over_a_socket() -> None:
     world = PulsedWorld(load("metro-40mhz"), 3)
-    with TcpHost(SimTransmitter(world, clock=RealClock())) as host, Transmitter.from_url(host.url) as unit:
+    simulated = SimTransmitter(world, clock=RealClock(), faults=Faults(SimTransmitter.FAULTS))
+    with TcpHost(simulated) as host, Transmitter.from_url(host.url) as unit:
         epoch = unit.start()
         slots = np.arange(100_000)
         while unit.state()[2] < slots.size:

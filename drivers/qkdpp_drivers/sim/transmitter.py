@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from qkdpp.sources.prepared_states import NOT_HELD
-from qkdpp_drivers.sim.simulated import Clock, SimulatedInstrument
+from qkdpp_drivers.sim.faults import Faults
+from qkdpp_drivers.sim.simulated import COMMON_FAULTS, Clock, SimulatedInstrument
 from qkdpp_drivers.sim.world.light import Mode
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ class SimTransmitter(SimulatedInstrument):
     Args:
         world: what it sends its light into.
         clock: seconds of laboratory time.
+        faults: its switches.
     """
 
-    FAULTS: ClassVar[dict[str, str]] = {
+    FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS | {
         "forgets": "the states are lost: every lookup answers 255",
         "refuses": "every command but the question for identity ends in an error",
     }
 
-    def __init__(self, world: PulsedWorld, *, clock: Clock | None = None) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, world: PulsedWorld, *, clock: Clock, faults: Faults) -> None:
+        super().__init__(clock=clock, faults=faults, rng=np.random.default_rng(0))
         self.world = world
         self._in = bytearray()
         self._wanted: tuple[int, int] | None = None
@@ -42,12 +44,6 @@ class SimTransmitter(SimulatedInstrument):
         self._in += data
         while self._step():
             pass
-
-    def unplugged(self) -> None:
-        """Also forgets half a command."""
-        super().unplugged()
-        self._in.clear()
-        self._wanted = None
 
     def _step(self) -> bool:
         if self._wanted is not None:
@@ -95,7 +91,7 @@ class SimTransmitter(SimulatedInstrument):
                 actions[name](arguments)
 
     def _identity(self, _: list[str]) -> None:
-        self._say("acme,lamp,7,1" if "wrong_identity" in self.faults else "qkdpp,transmitter,SIM001,1.0")
+        self._say("acme,lamp,7,1" if self.faults.fires("wrong_identity") else "qkdpp,transmitter,SIM001,1.0")
 
     def _configuration(self, _: list[str]) -> None:
         header, string = self.world.header, self.world.header.sync_string

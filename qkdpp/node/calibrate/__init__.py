@@ -1,0 +1,1 @@
+"""Calibration loops of a pulsed link (Chen et al., Nature 589, 214 (2021), Methods)."""

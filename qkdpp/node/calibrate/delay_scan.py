@@ -1,0 +1,87 @@
+"""Delay scan: the gate of every detector is moved to where the light is.
+
+All detectors step their gate delays at the same time while the sender sends
+random states; each keeps the delay of its maximum (Chen et al. 2021, Methods,
+Delay scanning: steps of 12.5 ps, 100 ms each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qkdpp.node.calibrate.counting import Ask, Counting
+
+SIGNIFICANCE = 5.0
+"""A maximum stands so many standard deviations above the median of its scan."""
+
+
+class Delays(Protocol):
+    """Gate delays by detector code."""
+
+    def set_delay_ps(self, detector: int, delay_ps: float) -> float:
+        """Sets one and returns what was really set."""
+        ...
+
+
+class DelayScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``span_ps`` is scanned from ``start_ps`` on: at least a gate period."""
+
+    start_ps: float = 0.0
+    span_ps: float = 800.0
+    step_ps: float = 12.5
+    dwell_s: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DelayScan:
+    """What a scan found.
+
+    Attributes:
+        delay_ps: float64[4, n], delays as set, by detector.
+        counts: int64[4, n].
+        best_ps: float64[4], delay of the maximum; what is set when the scan ends.
+        failed: detectors without a maximum.
+    """
+
+    delay_ps: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    best_ps: tuple[float, ...]
+    failed: tuple[int, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every detector has its maximum."""
+        return not self.failed
+
+
+def scan_delays(
+    delays: Delays,
+    counting: Counting,
+    ask: Ask,
+    settings: DelayScanSettings,
+    progress: Callable[[float], None] = lambda share: None,
+) -> DelayScan:
+    """Scans, and leaves every detector at its maximum (a failed one where its largest count was)."""
+    ask.send("RANDOM")
+    n = round(settings.span_ps / settings.step_ps)
+    delay, counts = np.zeros((4, n)), np.zeros((4, n), dtype=np.int64)
+    for i in range(n):
+        for detector in range(4):
+            delay[detector, i] = delays.set_delay_ps(detector, settings.start_ps + i * settings.step_ps)
+        counts[:, i] = counting.counts(settings.dwell_s)
+        progress((i + 1) / n)
+    best = [int(np.argmax(row)) for row in counts]
+    found = tuple(delays.set_delay_ps(d, float(delay[d, i])) for d, i in enumerate(best))
+    return DelayScan(delay_ps=delay, counts=counts, best_ps=found, failed=tuple(_flat(counts)))
+
+
+def _flat(counts: NDArray[np.int64]) -> list[int]:
+    """Detectors whose maximum does not stand out."""
+    middle = np.median(counts, axis=1)
+    return np.flatnonzero(counts.max(axis=1) - middle < SIGNIFICANCE * np.sqrt(middle + 1)).tolist()
