@@ -36,6 +36,8 @@ VERSION = 3
 parties choose the accounting rule."""
 COUNT_BITS = 64
 """Charged for each error count, under the rule that charges functions of W at all."""
+AT_ONCE = 1 << 20
+"""Bits of a key that are unpacked at a time."""
 MAX_DROPPED_SHARE = 1 / 8
 """Frames that verification may drop before the block is given up (at least one)."""
 
@@ -196,7 +198,11 @@ def _count_errors(
 
 def _by_class(classes: NDArray[np.uint8], n_classes: int) -> NDArray[np.int64]:
     """How many there are of each class."""
-    return np.array([np.count_nonzero(classes == c) for c in range(n_classes)], dtype=np.int64)
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for start in range(0, classes.size, AT_ONCE):
+        part = classes[start : start + AT_ONCE]
+        counts += [np.count_nonzero(part == c) for c in range(n_classes)]
+    return counts
 
 
 def _errors_by_class(sifted: SiftedKey, reconciled: Reconciled, verified: Verified) -> NDArray[np.int64]:
@@ -204,8 +210,11 @@ def _errors_by_class(sifted: SiftedKey, reconciled: Reconciled, verified: Verifi
     if reconciled.pattern is None:
         raise RemoteProtocolError("the corrector has no error pattern")
     frame_bits, n_classes = reconciled.frame_bits, sifted.n_classes
-    wrong = np.flatnonzero(reconciled.pattern.to_array().view(np.bool_))
-    counts = _by_class(sifted.classes[wrong[verified.kept[wrong // frame_bits]]], n_classes)
+    counts = np.zeros(n_classes, dtype=np.int64)
+    for start in range(0, len(sifted.key), AT_ONCE):
+        part = reconciled.pattern.slice(start, min(start + AT_ONCE, len(sifted.key)))
+        wrong = start + np.flatnonzero(part.to_array().view(np.bool_))
+        counts += _by_class(sifted.classes[wrong[verified.kept[wrong // frame_bits]]], n_classes)
     for f in np.flatnonzero(~verified.kept).tolist():
         counts += _by_class(sifted.classes[f * frame_bits : (f + 1) * frame_bits], n_classes)
     return counts

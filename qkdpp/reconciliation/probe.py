@@ -56,8 +56,10 @@ def block_parities(key: Bits, seed: bytes) -> Bits:
     room = len(key) // BLOCKS
     drawn = expand_blocks(seed, "probe", np.arange(BLOCKS, dtype=np.int64))[:, 0] % np.uint64(room - BLOCK_BITS + 1)
     starts = np.arange(BLOCKS) * room + drawn.astype(np.int64)
-    bits = key.to_array()[starts[:, None] + np.arange(BLOCK_BITS)]
-    return Bits.from_array(bits.sum(axis=1) & 1)
+    first, shift = starts >> 6, (starts & 63).astype(np.uint64)
+    following = key.words[np.minimum(first + 1, key.words.size - 1)] << np.uint64(1)
+    blocks = (key.words[first] >> shift | following << (np.uint64(63) - shift)) & np.uint64((1 << BLOCK_BITS) - 1)
+    return Bits.from_array(np.bitwise_count(blocks) & 1)
 
 
 def expected_share(qber: float) -> float:

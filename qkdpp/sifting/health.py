@@ -11,9 +11,9 @@ What is found, and how surely, in a key of n bits:
 - bias: all bits count.
 - autocorrelation: a lag is searched for, then all bits count at that lag. Up to ``WHOLE_BITS`` every lag to n / 2 is
   searched bit by bit. In longer keys, lags below ``ROW_BITS / 2`` are searched in rows spread over the key, together
-  max(2^16, n / 64) bits: a correlation of 0.04 stands 7 deviations out. Longer lags, to n / 2, are searched in the
-  sums of words, all of them: a correlation r of bits is one of at least r / 2 of sums, and is found from
-  r = 160 / sqrt(n) on (0.16 at 2^20 bits, 0.04 at 2^24).
+  2^16 to 2^18 bits: a correlation of 0.04 stands 7 deviations out. Longer lags, to n / 2, are searched in sums of
+  64 bits and more, over all bits: a correlation r of bits is one of at least r / 2 of sums, and is found from
+  r = 160 / sqrt(n) on (0.16 at 2^20 bits), from 2^24 bits on from r = 0.04.
 - repetition: of the n - 63 windows of 64 bits those are compared that begin with a pattern, so that two copies show
   the same ones wherever they lie. In keys below 2^15 bits that is every window, from 2^22 bits on one in 256: a
   copied part of c bits, at any distance, then goes unseen with a probability of exp(-(c - 63) / 256).
@@ -46,6 +46,10 @@ WHOLE_BITS = 1 << 18
 """Up to here every lag is searched bit by bit."""
 ROW_BITS = 1 << 12
 """Length of the rows in which short lags of longer keys are searched."""
+MIN_ROWS, MAX_ROWS = 16, 64
+MAX_SUMS = 1 << 18
+WORDS_AT_ONCE = 1 << 15
+"""Of a key in which windows are looked for, as many as a cache holds several times."""
 MAX_PATTERN = 8
 """Bits of the longest pattern that a compared window begins with: a one, then zeros."""
 
@@ -105,20 +109,25 @@ def _lags(key: Bits, bias: float) -> list[int]:
     """Lags that stand out most, one or two of them."""
     if len(key) <= WHOLE_BITS:
         return [_best_lag(_signs(key, bias)[None, :], 1)[0]]
-    rows = max(16, len(key) // (64 * ROW_BITS))
+    rows = min(max(MIN_ROWS, len(key) // (64 * ROW_BITS)), MAX_ROWS)
     step, width = key.words.size // rows, ROW_BITS // 64
     spread = np.ascontiguousarray(key.words[: rows * step].reshape(rows, step)[:, :width])
     lags = [_best_lag(_signs(Bits(spread.ravel(), rows * ROW_BITS), bias).reshape(rows, ROW_BITS), 1)[0]]
-    distance, score, value = _best_lag(_sums(key.words[: (len(key) >> 6) // width * width], width), width // 2)
+    joined = -(-(len(key) >> 6) // MAX_SUMS)
+    distance, score, value = _best_lag(_sums(key.words[: len(key) >> 6], joined), width // (2 * joined))
     if score >= SEARCH_SIGMA and abs(value) >= AUTOCORRELATION_WARN / 2:
-        lags.append(_refined(key, 64 * distance, bias))
+        lags.append(_refined(key, 64 * joined * distance, 64 * joined, bias))
     return lags
 
 
-def _sums(words: Words, group: int) -> NDArray[np.float32]:
-    """Ones in each word less their mean over ``group`` words, so that a drift of the bias hides nothing; one row."""
-    sums = np.bitwise_count(words).astype(np.float32).reshape(-1, group)
-    sums -= sums.mean(axis=1, keepdims=True)
+def _sums(words: Words, joined: int) -> NDArray[np.float32]:
+    """Ones in every ``joined`` words less their mean nearby, so that a drift of the bias hides nothing; one row."""
+    ones = np.bitwise_count(words)
+    sums = np.zeros(len(ones) // joined & -64, dtype=np.float32)
+    for k in range(joined):
+        sums += ones[k::joined][: sums.size]
+    rows = sums.reshape(-1, 64)
+    rows -= rows.mean(axis=1, keepdims=True)
     return sums.reshape(1, -1)
 
 
@@ -144,10 +153,12 @@ def _best_lag(rows: NDArray[np.float32], first: int) -> tuple[int, float, float]
     return int(lags[best]), float(score[best]), float(raw[lags[best]] / (variance * pairs[best]))
 
 
-def _refined(key: Bits, lag: int, bias: float) -> int:
-    """The lag of bits within 64 of ``lag``, looked for in as many bits as the noise of a warning asks for."""
-    part = Bits(key.words[: (lag + 64 + WHOLE_BITS) >> 6], min(len(key), (lag + 64 + WHOLE_BITS) & ~63))
-    return max(range(lag - 64, min(lag + 65, len(part) - 1)), key=lambda near: abs(_autocorrelation(part, near, bias)))
+def _refined(key: Bits, lag: int, width: int, bias: float) -> int:
+    """The lag of bits within ``width`` of ``lag``, looked for in as many bits as the noise of a warning asks for."""
+    stop = min(len(key), (lag + width + WHOLE_BITS) & ~63)
+    part = Bits(key.words[: (stop + 63) >> 6], stop)
+    near = range(max(lag - width, 1), min(lag + width, len(key) // 2) + 1)
+    return max(near, key=lambda one: abs(_autocorrelation(part, one, bias)))
 
 
 def _autocorrelation(key: Bits, lag: int, bias: float) -> float:
@@ -167,33 +178,44 @@ def _autocorrelation(key: Bits, lag: int, bias: float) -> float:
 
 def _repeated_windows(key: Bits) -> float:
     """Share of the compared windows that are equal to an earlier one."""
-    windows = _windows(key)
-    if not windows.size:
-        return 0.0
-    windows.sort()
-    return float(np.count_nonzero(windows[1:] == windows[:-1])) / windows.size
-
-
-def _windows(key: Bits) -> Words:
-    """The 64-bit windows that begin with the pattern, in no order; the pattern is longer in longer keys."""
     pattern = min(MAX_PATTERN, max(0, len(key).bit_length() - 15))
-    starts = len(key) - 63
-    words = key.words
+    parts = [
+        _windows(key.words[first : first + WORDS_AT_ONCE + 1], len(key) - 63 - 64 * first, pattern)
+        for first in range(0, key.words.size, WORDS_AT_ONCE)
+    ]
+    windows = np.concatenate(parts)
+    windows.sort()
+    return float(np.count_nonzero(windows[1:] == windows[:-1])) / max(windows.size, 1)
+
+
+def _windows(words: Words, starts: int, pattern: int) -> Words:
+    """The 64-bit windows that begin with the pattern, in no order, those before bit ``starts`` of the part's words."""
+    starts = max(0, min(starts, 64 * WORDS_AT_ONCE))
     marks = words.copy() if pattern else np.full(words.size, ~np.uint64(0))
-    for k in range(1, pattern):
-        marks &= ~window(words, k, words.size)
+    if pattern > 1:
+        marks &= ~_any_of(window(words, 1, words.size), pattern - 1)
     marks[(starts + 63) >> 6 :] = 0
     if starts & 63:
         marks[starts >> 6] &= np.uint64((1 << (starts & 63)) - 1)
     following = np.append(words[1:], np.uint64(0))
-    one, out = np.uint64(1), []
+    one, out = np.uint64(1), [words[:0]]
     while (at := np.flatnonzero(marks)).size:
         marks, words, following = marks[at], words[at], following[at]
         lowest = marks & (~marks + one)
         shift = np.bitwise_count(lowest - one).astype(np.uint64)
         out.append((words >> shift) | ((following << one) << (np.uint64(63) - shift)))
         marks ^= lowest
-    return np.concatenate(out) if out else words[:0]
+    return np.concatenate(out)
+
+
+def _any_of(words: Words, span: int) -> Words:
+    """A one wherever one of the ``span`` bits from there on is."""
+    done = 1
+    while done < span:
+        step = min(done, span - done)
+        words = words | window(words, step, words.size)
+        done += step
+    return words
 
 
 def _judge(

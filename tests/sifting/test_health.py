@@ -138,13 +138,24 @@ def test_a_drift_of_the_bias_does_not_hide_a_repetition():
 
 @pytest.mark.parametrize(("n", "part"), [(20_000, 64), (40_000, 120), (LONG, 1500), (5_000_000, 4000)])
 def test_a_copied_part_warns_wherever_it_lies(n, part):
-    for seed, (source, copy) in enumerate([(0, n - part), (7001, n // 2 + 13), (n // 3, n // 3 + part)]):
+    for seed, (source, copy) in enumerate([(0, n - part), (7001, n // 2 + 13), (n // 5 * 2, n // 5 * 2 + part)]):
         key = random_bits(n, seed)
         key[copy : copy + part] = key[source : source + part]
         health = check(Bits.from_array(key))
         assert [w.split(" is ")[0] for w in health.warnings] == ["share of repeated 64-bit windows"]
         assert health.refusals == ()
         assert REPEATED_WARN <= health.repeated < 1.5 * part / n + 1e-3
+
+
+def test_a_copied_part_is_seen_whole_where_the_key_is_read_in_portions():
+    """2^21 bits are looked at at a time: a part across that border shows as many windows as any other."""
+    shares = []
+    for source in (1 << 20, (1 << 21) - 150_000):
+        key = random_bits(5_000_000, 3)
+        key[4_000_003:4_300_003] = key[source : source + 300_000]
+        shares.append(check(Bits.from_array(key)).repeated)
+    assert abs(shares[0] - 0.06) < 0.003
+    assert abs(shares[1] - 0.06) < 0.003
 
 
 def test_a_key_whose_last_sixth_is_a_copy_is_refused():
