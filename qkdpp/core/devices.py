@@ -88,6 +88,19 @@ class SinglePhotonDetector(Protocol):
         """All settings, read back."""
 
 
+class DetectorBias(Protocol):
+    """A bias source of a detector that something else counts."""
+
+    def set_bias(self, channel: int, value: float) -> float:
+        """Sets the bias in the unit of the driver's ``bias_unit``; returns what the instrument reads back."""
+
+    def enable(self, channel: int, on: bool) -> None:
+        """Switches detection of one channel."""
+
+    def snapshot(self) -> Mapping[str, Value]:
+        """All settings, read back."""
+
+
 class DelayGenerator(Protocol):
     """Electrical delays."""
 

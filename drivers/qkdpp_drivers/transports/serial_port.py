@@ -12,7 +12,7 @@ CHUNK_BYTES = 1 << 16
 
 
 class SerialTransport(Transport):
-    """One serial port, 8N1, raw, without flow control.
+    """One serial port, 8N1, raw, without flow control unless ``rtscts`` is set before opening.
 
     Args:
         port: path, COM name, or a pyserial URL.
@@ -21,7 +21,7 @@ class SerialTransport(Transport):
 
     def __init__(self, port: str, *, baud: int = 115200) -> None:
         super().__init__(f"serial://{port}")
-        self.port, self.baud = port, baud
+        self.port, self.baud, self.rtscts = port, baud, False
         self._serial: Any = None
 
     @property
@@ -33,7 +33,12 @@ class SerialTransport(Transport):
 
         try:
             self._serial = serial.serial_for_url(
-                self.port, baudrate=self.baud, timeout=0, write_timeout=WRITE_TIMEOUT_S, rtscts=False, dsrdtr=False
+                self.port,
+                baudrate=self.baud,
+                timeout=0,
+                write_timeout=WRITE_TIMEOUT_S,
+                rtscts=self.rtscts,
+                dsrdtr=False,
             )
         except (OSError, ValueError) as error:
             raise TransportClosed(f"{self.name}: cannot open ({error}); check path, cable and permissions") from error

@@ -1,0 +1,86 @@
+"""Detectors that run without a world: an avalanche diode and a nanowire, each as a controller sees it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def with_dead_time(rate_hz: float, dead_time_s: float) -> float:
+    """Counted rate of a detector that is blind for a fixed time after each count: n / (1 + n tau)."""
+    return rate_hz / (1.0 + rate_hz * dead_time_s)
+
+
+@dataclass(kw_only=True)
+class Diode:
+    """Avalanche diode; bias in volts.
+
+    The efficiency grows with the excess bias as ``1 - exp(-excess / scale_v)``, dark counts grow with the excess and
+    double every 10 degrees. Light above ``blinding_hz`` blinds it.
+
+    Attributes:
+        light_hz: photons per second that arrive.
+        breakdown_v: no counts below.
+        dark_hz_per_v: dark rate per volt of excess bias at -20 degrees Celsius.
+    """
+
+    rng: np.random.Generator
+    light_hz: float = 20_000.0
+    breakdown_v: float = 150.0
+    scale_v: float = 5.0
+    dark_hz_per_v: float = 50.0
+    blinding_hz: float = 1e9
+    bias: float = 0.0
+    temperature_c: float = 20.0
+    enabled: bool = True
+    gate_delay_ps: float = 0.0
+    dead_time_s: float = 1e-6
+
+    def rate_hz(self) -> float:
+        """Mean counted rate."""
+        excess_v = self.bias - self.breakdown_v
+        if not self.enabled or excess_v <= 0 or self.light_hz > self.blinding_hz:
+            return 0.0
+        dark_hz = self.dark_hz_per_v * excess_v * 2.0 ** ((self.temperature_c + 20.0) / 10.0)
+        return with_dead_time(self.light_hz * -math.expm1(-excess_v / self.scale_v) + dark_hz, self.dead_time_s)
+
+    def counts(self, dwell_s: float) -> int:
+        """Poisson counts of one dwell."""
+        return int(self.rng.poisson(self.rate_hz() * dwell_s))
+
+
+@dataclass(kw_only=True)
+class Nanowire:
+    """Superconducting nanowire; bias in microampere, critical current known to its controller.
+
+    The efficiency follows a sigmoid of the bias, dark counts rise exponentially towards ``knee_ua``.
+
+    Attributes:
+        light_hz: photons per second that arrive.
+        half_ua: bias of half the highest efficiency.
+    """
+
+    rng: np.random.Generator
+    light_hz: float = 100_000.0
+    half_ua: float = 9.0
+    width_ua: float = 1.0
+    knee_ua: float = 18.0
+    bias: float = 0.0
+    temperature_c: float = -270.6
+    enabled: bool = True
+    gate_delay_ps: float = 0.0
+    dead_time_s: float = 50e-9
+
+    def rate_hz(self) -> float:
+        """Mean counted rate."""
+        if not self.enabled or self.bias <= 0:
+            return 0.0
+        efficiency = 1.0 / (1.0 + math.exp(-(self.bias - self.half_ua) / self.width_ua))
+        dark_hz = 100.0 * math.exp(2.0 * (self.bias - self.knee_ua))
+        return with_dead_time(self.light_hz * efficiency + dark_hz, self.dead_time_s)
+
+    def counts(self, dwell_s: float) -> int:
+        """Poisson counts of one dwell."""
+        return int(self.rng.poisson(self.rate_hz() * dwell_s))
