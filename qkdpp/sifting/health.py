@@ -114,7 +114,7 @@ def _lags(key: Bits, bias: float) -> list[int]:
     spread = np.ascontiguousarray(key.words[: rows * step].reshape(rows, step)[:, :width])
     lags = [_best_lag(_signs(Bits(spread.ravel(), rows * ROW_BITS), bias).reshape(rows, ROW_BITS), 1)[0]]
     joined = -(-(len(key) >> 6) // MAX_SUMS)
-    distance, score, value = _best_lag(_sums(key.words[: len(key) >> 6], joined), width // (2 * joined))
+    distance, score, value = _best_lag(_sums(key.words[: len(key) >> 6], joined), max(1, width // (2 * joined)))
     if score >= SEARCH_SIGMA and abs(value) >= AUTOCORRELATION_WARN / 2:
         lags.append(_refined(key, 64 * joined * distance, 64 * joined, bias))
     return lags
