@@ -7,9 +7,10 @@
  *
  *     state = (state + X_0) k^(s r) + X_1 k^(s (r - 1)) + ... + X_{r-1} k^s
  *
- * with one reduction. The key powers wait in a table, which is wiped. In the end lane j is worth k^-j of lane 0. */
+ * with one reduction; the first step takes what does not fill whole ones. The key powers wait in a table, which is
+ * wiped. In the end lane j is worth k^-j of lane 0. */
 
-enum { ROWS = 8 };
+enum { ROWS = 8, FEW_ROWS = 4 };
 
 /* A factor, and the sum of its halves (in both halves). */
 typedef struct {
@@ -52,34 +53,39 @@ QK_INLINE P multiply(P a, factor b)
     return reduce(sum);
 }
 
-/* The rows that remain after whole steps, one reduction each. */
-QK_INLINE P finish_rows(P value, factor stride, const uint8_t *at, size_t n_rows)
+/* n rows, 1 <= n <= ROWS, under one reduction; powers[i] is k^(s (i + 1)). */
+QK_INLINE P step(P value, const factor *powers, const uint8_t *at, const size_t n)
 {
-    for (size_t i = 0; i < n_rows; i++) {
-        value = multiply(p_xor(value, p_load(at + i * sizeof(P))), stride);
+    wide sum = nothing();
+    add_product(&sum, p_xor(value, p_load(at)), powers[n - 1]);
+    for (size_t i = 1; i < n; i++) {
+        add_product(&sum, p_load(at + i * sizeof(P)), powers[n - 1 - i]);
     }
-    return value;
+    return reduce(sum);
 }
 
 /* Whole rows: every lane on its own, in powers of k^LANES. */
 QK_INLINE P horner_rows(P value, factor stride, const uint8_t *at, size_t n_rows)
 {
-    if (n_rows < 2 * ROWS) {
-        return finish_rows(value, stride, at, n_rows);
+    if (n_rows < FEW_ROWS) {
+        for (size_t i = 0; i < n_rows; i++) {
+            value = multiply(p_xor(value, p_load(at + i * sizeof(P))), stride);
+        }
+        return value;
     }
     factor powers[ROWS];
-    powers[ROWS - 1] = stride;
-    for (int i = ROWS - 1; i > 0; i--) {
-        powers[i - 1] = as_factor(multiply(powers[i].value, stride));
+    const size_t n_powers = n_rows < ROWS ? n_rows : ROWS, n_first = n_rows % ROWS;
+    powers[0] = stride;
+    for (size_t i = 1; i < n_powers; i++) {
+        powers[i] = as_factor(multiply(powers[i / 2].value, powers[(i - 1) / 2]));
     }
-    for (; n_rows >= ROWS; n_rows -= ROWS, at += ROWS * sizeof(P)) {
-        wide sum = nothing();
-        add_product(&sum, p_xor(value, p_load(at)), powers[0]);
-        for (int i = 1; i < ROWS; i++) {
-            add_product(&sum, p_load(at + (size_t)i * sizeof(P)), powers[i]);
-        }
-        value = reduce(sum);
+    if (n_first) {
+        value = step(value, powers, at, n_first);
+        at += n_first * sizeof(P);
+    }
+    for (size_t i = n_rows / ROWS; i; i--, at += ROWS * sizeof(P)) {
+        value = step(value, powers, at, ROWS);
     }
     qk_wipe(powers, sizeof powers);
-    return finish_rows(value, stride, at, n_rows);
+    return value;
 }

@@ -105,10 +105,10 @@ def tier_name(tier: Tier) -> str:
 def measure(workload: Workload, budget_s: float, now: Now = process_time) -> Row:
     """Runs a workload and its peers alternately for about ``budget_s`` seconds, at least one round."""
     data = workload.prepare()
-    results: list[object] = []
+    results: list[object] = [None]
 
     def ours() -> None:
-        results[:] = [workload.run(data)]
+        results[0] = workload.run(data)
 
     jobs, present, absent = [ours], [], []
     for peer in workload.peers:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -109,30 +110,46 @@ def _ensure(status: int) -> None:
 
 
 @cache
-def _poly_parts() -> tuple[Any, Any, Any, Any, Any]:
-    """What one call needs, looked up once: a hash of a short message costs less than its look-ups."""
-    ffi, lib = _module().ffi, _module().lib
-    return lib.qk_poly_horner, lib.qk_poly_hash, ffi.new, ffi.buffer, _types()[0]
+def _horner_parts() -> tuple[Any, Any, Any]:
+    """What one call needs, looked up once."""
+    return _module().lib.qk_poly_horner, _module().ffi.new, _module().ffi.buffer
 
 
 def poly_horner(state: int, key: int, blocks: bytes | bytearray | memoryview) -> int:
     """``state = (state + block) * key`` for every 16 bytes of ``blocks``."""
-    kernel, _, _, buffer, _ = _poly_parts()
-    words = _module().ffi.new("uint64_t[6]")
+    kernel, new, buffer = _horner_parts()
+    words = new("uint64_t[6]")
     buffer(words)[16:] = state.to_bytes(BLOCK_BYTES, "little") + key.to_bytes(BLOCK_BYTES, "little")
     data = blocks if type(blocks) is bytes else _bytes(blocks)
     _ensure(kernel(words, words + 2, words + 4, data, len(blocks) // BLOCK_BYTES))
     return int.from_bytes(buffer(words, BLOCK_BYTES)[:], "little")
 
 
-def poly_hash(key: bytes, message: bytes | bytearray | memoryview) -> bytes:
-    """Hash of one message, 16 bytes."""
-    _, kernel, new, buffer, digest = _poly_parts()
-    data = message if type(message) is bytes else _bytes(message)
-    out = new(digest)
-    _ensure(kernel(out, key, data, len(data)))
-    value: bytes = buffer(out)[:]
-    return value
+@cache
+def poly_hasher() -> Callable[[bytes, bytes | bytearray | memoryview], bytes]:
+    """The function that hashes one message under a key of 16 bytes: 16 bytes.
+
+    What a call needs is bound once, for a hash of a short message costs less than the look-ups. Digests are written to
+    memory that is kept between calls; a call takes its own from a list, so that threads share none.
+    """
+    ffi, kernel, digest = _module().ffi, _module().lib.qk_poly_hash, _types()[0]
+    kept: list[tuple[Any, Any]] = []
+
+    def poly_hash(key: bytes, message: bytes | bytearray | memoryview) -> bytes:
+        data = message if type(message) is bytes else _bytes(message)
+        try:
+            memory = kept.pop()
+        except IndexError:
+            out = ffi.new(digest)
+            memory = out, ffi.buffer(out)
+        status = kernel(memory[0], key, data, len(data))
+        value: bytes = memory[1][:]
+        kept.append(memory)
+        if status:
+            _ensure(status)
+        return value
+
+    return poly_hash
 
 
 def poly_hash_many(

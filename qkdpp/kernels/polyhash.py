@@ -216,7 +216,7 @@ def finish(key: bytes, state: PolyState, n_bytes: int) -> bytes:
 def poly_hash(key: bytes, message: Buffer) -> bytes:
     """Hash of ``message`` under a 16-byte ``key``: 16 bytes. Raises KernelError on a key of another length."""
     if backend() == "c" and len(key) == BLOCK_BYTES:
-        return compiled.poly_hash(key, message)
+        return compiled.poly_hasher()(key, message)
     hasher = PolyHasher(key)
     hasher.update(message)
     return hasher.digest()

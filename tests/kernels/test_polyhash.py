@@ -1,5 +1,6 @@
 """Polynomial hash against galois, against OpenSSL's GHASH, and its algebra."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,14 @@ def test_misaligned_and_writable_buffers() -> None:
     key = stream("key", 16)
     for offset in range(9):
         assert poly_hash(key, memoryview(data)[offset : offset + 1500]) == poly_hash(key, bytes(data[offset:])[:1500])
+
+
+def test_threads_do_not_share_digests() -> None:
+    key = stream("key", 16)
+    messages = [stream(str(i), 20_000) for i in range(40)]
+    with ThreadPoolExecutor(4) as threads:
+        hashes = list(threads.map(lambda i: poly_hash(key, messages[i % 40]), range(4000)))
+    assert hashes == [poly_hash(key, message) for message in messages] * 100
 
 
 @relaxed
