@@ -72,8 +72,8 @@ size_t qk_toeplitz_modified_scratch_words(size_t n_bits, size_t out_bits);
 #define QK_T2_FAMILIES 3
 
 /* PicoQuant T2 records (docs/formats/picoquant.md) to times and channel ids, until the words end or the next record
- * might not fit. state: overflows counted (in, out), tags written, words read, records without a meaning (added), tags
- * earlier than the tag before them (added). */
+ * might not fit. wrap < 2^32. state: overflows counted (in, out), tags written, words read, records without a meaning
+ * (added), tags earlier than the tag before them (added). */
 int qk_t2_decode(int64_t *time, uint8_t *ids, size_t capacity, uint64_t *state, const uint8_t *words, size_t n_words,
                  uint64_t wrap, int family);
 

@@ -10,7 +10,7 @@ int qk_t2_decode(int64_t *time, uint8_t *ids, size_t capacity, uint64_t *state, 
     struct t2_run run = {.time = time, .ids = ids, .capacity = capacity, .words = words, .wrap = wrap, .family = family,
                          .overflows = qk_load64(state)};
     uint64_t n_backward = 0;
-    if (family < 0 || family >= QK_T2_FAMILIES) {
+    if (family < 0 || family >= QK_T2_FAMILIES || wrap > UINT32_MAX) {
         return QK_BAD_SIZE;
     }
     size_t n_read = 0;

@@ -19,6 +19,12 @@ struct t2_run {
     uint64_t meaningless;
 };
 
+/* What a group of records gave: how many were decoded, tags, overflows counted. */
+struct t2_step {
+    size_t n_words, n_tags;
+    uint64_t overflows;
+};
+
 /* One piece of the clock, the gate, and how far its clicks are blanked. */
 struct gate_line {
     int64_t knot_tick;

@@ -7,19 +7,66 @@ QK_BEGIN_AVX512
 
 #define T2_LANES 16
 
-QK_INLINE uint32_t t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, const int picoharp)
+/* Sums of each lane and those below it. */
+QK_INLINE __m512i t2_sums(__m512i x)
 {
-    const __m512i word = _mm512_loadu_si512(words);
-    const __m512i from = _mm512_set1_epi64((int64_t)base);
+    const __m512i none = _mm512_setzero_si512();
+    x = _mm512_add_epi32(x, _mm512_alignr_epi32(x, none, 15));
+    x = _mm512_add_epi32(x, _mm512_alignr_epi32(x, none, 14));
+    x = _mm512_add_epi32(x, _mm512_alignr_epi32(x, none, 12));
+    return _mm512_add_epi32(x, _mm512_alignr_epi32(x, none, 8));
+}
+
+QK_INLINE void t2_store(int64_t *time, uint8_t *ids, __m512i word, __m512i low, __m512i high, const int picoharp)
+{
     const __m512i channel = picoharp ? _mm512_srli_epi32(word, 28) : _mm512_srli_epi32(word, 25);
     const __m512i offset = _mm512_and_si512(word, _mm512_set1_epi32(picoharp ? 0xFFFFFFF : 0x1FFFFFF));
-    const __m512i low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(offset));
-    const __m512i high = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(offset, 1));
-    _mm512_storeu_si512(time, _mm512_add_epi64(low, from));
-    _mm512_storeu_si512(time + 8, _mm512_add_epi64(high, from));
-    const __m512i id = _mm512_add_epi32(channel, _mm512_set1_epi32(1));
+    const __mmask16 not_sync = picoharp ? (__mmask16)0xFFFF : _mm512_cmpneq_epi32_mask(channel, _mm512_set1_epi32(64));
+    const __m512i id = _mm512_maskz_add_epi32(not_sync, channel, _mm512_set1_epi32(1));
+    _mm512_storeu_si512(time, _mm512_add_epi64(low, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(offset))));
+    _mm512_storeu_si512(time + 8, _mm512_add_epi64(high, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(offset, 1))));
     _mm_storeu_si128((__m128i *)(void *)ids, _mm512_cvtepi32_epi8(id));
-    return picoharp ? _mm512_cmpeq_epi32_mask(channel, _mm512_set1_epi32(15)) : _mm512_movepi32_mask(word);
+}
+
+/* Overflows come every few tags and cannot be foreseen, so nothing branches on one of them; two in a group are rare, or
+ * the rule. */
+QK_INLINE struct t2_step t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, uint64_t wrap,
+                                  const int picoharp, const int counted)
+{
+    const __m512i word = _mm512_loadu_si512(words), one = _mm512_set1_epi32(1);
+    const __m512i offset_mask = _mm512_set1_epi32(picoharp ? 0xFFFFFFF : 0x1FFFFFF);
+    const __m512i from = _mm512_set1_epi64((int64_t)base);
+    const uint32_t overflow =
+        picoharp ? _mm512_mask_testn_epi32_mask(_mm512_cmpge_epu32_mask(word, _mm512_set1_epi32((int)0xF0000000)), word,
+                                                _mm512_set1_epi32(15))
+                 : _mm512_cmpge_epu32_mask(word, _mm512_set1_epi32((int)0xFE000000));
+    const uint32_t special = picoharp ? _mm512_cmpge_epu32_mask(word, _mm512_set1_epi32((int)0xF0000000))
+                                      : _mm512_cmpge_epu32_mask(word, _mm512_set1_epi32((int)0x82000000));
+    const uint32_t others = special & ~overflow;
+    if (!(others | (overflow & (overflow - 1)))) {
+        const uint32_t at = (uint32_t)__builtin_ctz(overflow | 1U << 16), behind = 0xFFFFU << at;
+        const uint32_t count = qk_load32(words + 4 * (at & 15)) & (picoharp ? 0xFFFFFFF : 0x1FFFFFF);
+        const uint32_t some = (overflow + 0xFFFF) >> 16;
+        const uint64_t counts = (counted ? count + (count == 0) : 1) & (0 - some);
+        const __m512i more = _mm512_set1_epi64((int64_t)(counts * wrap));
+        t2_store(time, ids, _mm512_maskz_compress_epi32((__mmask16)~overflow, word),
+                 _mm512_mask_add_epi64(from, (__mmask8)behind, from, more),
+                 _mm512_mask_add_epi64(from, (__mmask8)(behind >> 8), from, more), picoharp);
+        return (struct t2_step){.n_words = T2_LANES, .n_tags = T2_LANES - some, .overflows = counts};
+    }
+    const uint32_t plain = ((others & (0 - others)) - 1) & 0xFFFF, tags = plain & ~overflow;
+    const __m512i count = counted ? _mm512_max_epu32(_mm512_and_si512(word, offset_mask), one) : one;
+    const __m512i sums = t2_sums(_mm512_maskz_mov_epi32((__mmask16)(overflow & plain), count));
+    const __m512i sum = _mm512_maskz_compress_epi32((__mmask16)tags, sums), factor = _mm512_set1_epi64((int64_t)wrap);
+    const __m512i low = _mm512_mul_epu32(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(sum)), factor);
+    const __m512i high = _mm512_mul_epu32(_mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(sum, 1)), factor);
+    t2_store(time, ids, _mm512_maskz_compress_epi32((__mmask16)tags, word), _mm512_add_epi64(from, low),
+             _mm512_add_epi64(from, high), picoharp);
+    return (struct t2_step){
+        .n_words = (size_t)__builtin_popcount(plain),
+        .n_tags = (size_t)__builtin_popcount(tags),
+        .overflows = (uint64_t)_mm_cvtsi128_si32(_mm_shuffle_epi32(_mm512_extracti32x4_epi32(sums, 3), 0xFF)),
+    };
 }
 
 #include "tags_t2.inc.h"

@@ -1,9 +1,10 @@
 /* T2 records to tags. Before this: T2_LANES, and if it is not 0 the function
  *
- *     uint32_t t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, int picoharp)
+ *     struct t2_step t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, uint64_t wrap,
+ *                             int picoharp, int counted)
  *
- * which writes T2_LANES tags as if every record were a photon and returns which are not (bit k: record k).
- * Groups without a special record are done at once; a group is cut at its first special record. */
+ * which decodes the first of T2_LANES records, up to one that it leaves to the loop here, and may write T2_LANES tags
+ * whatever it finds. */
 
 enum { T2_FIELD_BITS = 25, T2_PICO_BITS = 28, T2_SYNC_ID = 0, T2_MARKER_ID = 100, T2_MOST_LINES = 4 };
 
@@ -31,13 +32,15 @@ QK_INLINE void t2_body(struct t2_run *run, const int picoharp, const int counted
     while (i < n_words) {
 #if T2_LANES
         if (n_words - i >= T2_LANES && capacity - n >= T2_LANES) {
-            const uint32_t special = t2_lanes(time + n, ids + n, words + 4 * i, base, picoharp);
-            const size_t n_photons = special ? (size_t)__builtin_ctz(special) : T2_LANES;
-            n += n_photons;
-            i += n_photons;
-            if (!special) {
+            const struct t2_step step = t2_lanes(time + n, ids + n, words + 4 * i, base, wrap, picoharp, counted);
+            n += step.n_tags;
+            overflows += step.overflows;
+            base += step.overflows * wrap;
+            if (step.n_words == T2_LANES) {
+                i += T2_LANES; /* a number: the next group need not wait for this one */
                 continue;
             }
+            i += step.n_words;
         }
 #endif
         const uint32_t word = qk_load32(words + 4 * i);

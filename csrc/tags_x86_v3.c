@@ -7,8 +7,10 @@ QK_BEGIN_X86_V3
 
 #define T2_LANES 8
 
-QK_INLINE uint32_t t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, const int picoharp)
+QK_INLINE struct t2_step t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, uint64_t base, uint64_t wrap,
+                                  const int picoharp, const int counted)
 {
+    (void)wrap, (void)counted;
     const __m256i word = _mm256_loadu_si256((const __m256i *)(const void *)words);
     const __m256i from = _mm256_set1_epi64x((int64_t)base);
     const __m256i channel = picoharp ? _mm256_srli_epi32(word, 28) : _mm256_srli_epi32(word, 25);
@@ -21,7 +23,9 @@ QK_INLINE uint32_t t2_lanes(int64_t *time, uint8_t *ids, const uint8_t *words, u
     const __m256i id = _mm256_add_epi32(channel, _mm256_set1_epi32(1));
     const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(id), _mm256_extracti128_si256(id, 1));
     _mm_storel_epi64((__m128i *)(void *)ids, _mm_packus_epi16(halves, halves));
-    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(special));
+    const uint32_t others = (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(special));
+    const size_t n_photons = others ? (size_t)__builtin_ctz(others) : T2_LANES;
+    return (struct t2_step){.n_words = n_photons, .n_tags = n_photons};
 }
 
 #include "tags_t2.inc.h"

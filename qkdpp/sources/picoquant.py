@@ -32,6 +32,8 @@ LARGE_RECORDS = 1 << 28
 """Records (1 GiB) from which on the second that Numba's import takes is won back."""
 MOST_AT_ONCE = 1 << 31
 """Records that are decoded to one array; longer recordings are read in pieces."""
+LARGE_PAGE = 1 << 21
+"""Bytes added to large arrays, and never touched, so that their last tags lie in a large page too."""
 _RECORD = np.dtype("<u4")
 
 
@@ -162,8 +164,9 @@ def whole_t2(parts: list[TttrFile], tally: Tally) -> Batch | None:
     sizes = [_present(part, tally) for part in parts]
     if backend() != "c" or not 0 < sum(sizes) <= MOST_AT_ONCE:
         return None
-    time = np.empty(sum(sizes) + MOST_LINES, dtype=np.int64)
-    ids = np.empty(time.size, dtype=np.uint8)
+    room = sum(sizes) + MOST_LINES
+    time = np.empty(room + LARGE_PAGE // 8, dtype=np.int64)
+    ids = np.empty(room + LARGE_PAGE, dtype=np.uint8)
     n = 0
     for part in parts:
         decoder = Decoder(part.layout, str(part.path), tier="c")
