@@ -127,3 +127,15 @@ struct qk_gate_rules {
 int qk_gate(uint64_t *n_found, int64_t *slots, uint8_t *mask, uint8_t *leader, int64_t *at, int64_t *histogram,
             int64_t *counters, const int64_t *ticks, const uint8_t *channel, size_t n, const struct qk_gate_rules *rules,
             int64_t *held_ticks, uint8_t *held_channel, size_t n_held);
+
+/* Arrivals within the slot by the same rules, each click for itself, whatever the gate, gaps and dead time: of clicks
+ * while the clock is locked, counts[row][bin] += 1 (added to), where row = rows[channel] (256 entries) and, with
+ * slice_ticks > 0, the number of whole slices from slice_start to the corrected time beyond it. counts: n_rows rows of
+ * bins; QK_BAD_SIZE if a row might lie outside. */
+int qk_fold(int64_t *counts, size_t n_rows, const int64_t *ticks, const uint8_t *channel, size_t n,
+            const struct qk_gate_rules *rules, const int64_t *rows, int64_t slice_start, int64_t slice_ticks);
+
+/* Slots and channels of the clicks inside the gate while the clock is locked, in the order of the tags, whatever gaps
+ * and dead time; room for n each. */
+int qk_slots(int64_t *slots, uint8_t *labels, uint64_t *n_found, const int64_t *ticks, const uint8_t *channel, size_t n,
+             const struct qk_gate_rules *rules);

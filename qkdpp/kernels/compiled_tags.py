@@ -198,11 +198,7 @@ def gate(
 ) -> int | None:
     """The gating pass; returns the number of clicks written, None if more than ``n_held`` clicks had to wait."""
     lib = _kernels()[0]
-    ffi = importlib.import_module("qkdpp.kernels._ck").ffi
-    contiguous = {name: np.ascontiguousarray(table) for name, table in tables._asdict().items()}
-    fields = {name: _at(table) for name, table in contiguous.items()} | numbers._asdict()
-    fields |= {"n_gaps": tables.gap_start.size, "n_knots": tables.knot_ticks.size}
-    rules = ffi.new("struct qk_gate_rules *", fields)
+    rules, _alive = _rules(tables, numbers)
     held_ticks, held_channel = np.empty(n_held, dtype=np.int64), np.empty(n_held, dtype=np.uint8)
     found = np.zeros(1, dtype=np.uint64)
     status = lib.qk_gate(
@@ -220,6 +216,54 @@ def gate(
         return None
     _ensure(status)
     return int(found[0])
+
+
+def fold(
+    counts: Ints,
+    ticks: Ints,
+    channel: Bytes,
+    tables: GateTables,
+    numbers: GateNumbers,
+    rows: Ints,
+    slices: tuple[int, int],
+) -> None:
+    """Adds arrivals within the slot to ``counts`` (int64[rows, bins]); ``slices``: start and length in ticks, or 0."""
+    rules, _alive = _rules(tables, numbers)
+    _ensure(
+        _kernels()[0].qk_fold(
+            _at(counts, out=True), counts.shape[0], _at(ticks), _at(channel), ticks.size, rules, _at(rows), *slices
+        )
+    )
+
+
+def slots(ticks: Ints, channel: Bytes, tables: GateTables, numbers: GateNumbers) -> tuple[Ints, Bytes]:
+    """Slots and channels of the clicks inside the gate, in the order of the tags."""
+    rules, _alive = _rules(tables, numbers)
+    found, labels = np.empty(ticks.size, dtype=np.int64), np.empty(ticks.size, dtype=np.uint8)
+    count = np.zeros(1, dtype=np.uint64)
+    _ensure(
+        _kernels()[0].qk_slots(
+            _at(found, out=True),
+            _at(labels, out=True),
+            _at(count, out=True),
+            _at(ticks),
+            _at(channel),
+            ticks.size,
+            rules,
+        )
+    )
+    n = int(count[0])
+    labels.resize(n, refcheck=False)
+    return _shrunk(found, n), labels
+
+
+def _rules(tables: GateTables, numbers: GateNumbers) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """``struct qk_gate_rules``, and the arrays that must live as long as it."""
+    ffi = importlib.import_module("qkdpp.kernels._ck").ffi
+    contiguous = {name: np.ascontiguousarray(table) for name, table in tables._asdict().items()}
+    fields = {name: _at(table) for name, table in contiguous.items()} | numbers._asdict()
+    fields |= {"n_gaps": tables.gap_start.size, "n_knots": tables.knot_ticks.size}
+    return ffi.new("struct qk_gate_rules *", fields), contiguous
 
 
 def _shrunk(array: Ints, n: int) -> Ints:

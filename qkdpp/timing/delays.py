@@ -18,9 +18,15 @@ from numpy.typing import NDArray
 
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.tags import AS_PER_S, TimeTags
+from qkdpp.kernels.tags import count_labels
 from qkdpp.timing.clock import Clock, split_position
+from qkdpp.timing.fold import fold_channels, fold_slices, rules_of
 
 FOLD_BINS = 512
+FINE_BINS = 1 << 14
+"""Bins from which the centroid is taken: so narrow that no jitter is as narrow."""
+PHASE_BINS = 1 << 10
+"""Bins from which the phase of a slice is taken."""
 MIN_PEAK_SIGNIFICANCE = 6.0
 PHASE_SLICE_S = 0.1
 MAX_PHASE_SLICES = 2000
@@ -31,24 +37,16 @@ LOOP_GAIN = 0.3
 Floats = NDArray[np.float64]
 
 
-def folded_residuals(ticks: NDArray[np.int64], clock: Clock, delay_ticks: float) -> Floats:
-    """Positions within the slot (-0.5 to 0.5) of those ticks, less the delay, that lie in locked pieces."""
-    usable = ticks[clock.is_locked(ticks)]
-    whole = round(delay_ticks)
-    _, residual = clock.slots(usable - whole)
-    residual = residual - (delay_ticks - whole) * clock.slots_per_tick[clock.piece(usable)]
-    return residual - np.floor(residual + 0.5)
-
-
-def fold_peak(residual: Floats) -> tuple[float, float]:
+def fold_peak(arrivals: NDArray[np.int64]) -> tuple[float, float]:
     """Peak of folded arrivals: position (slots, -0.5 to 0.5) and significance (standard deviations).
 
-    The largest sum over a twentieth of a slot starts a background-subtracted centroid over two standard deviations
-    to either side (the width estimated from the same window), iterated.
+    ``arrivals``: int64[FINE_BINS], counts over the slot. The largest sum over a twentieth of a slot starts a
+    background-subtracted centroid over two standard deviations to either side (the width estimated from the same
+    window), iterated.
     """
-    if not residual.size:
+    if not arrivals.any():
         return 0.0, 0.0
-    counts = np.histogram(residual, bins=FOLD_BINS, range=(-0.5, 0.5))[0].astype(np.float64)
+    counts = arrivals.reshape(FOLD_BINS, -1).sum(axis=1).astype(np.float64)
     window = FOLD_BINS // 20
     ring = np.concatenate([counts[-window:], counts, counts[:window]])
     sums = np.convolve(ring, np.ones(window), mode="same")[window:-window]
@@ -58,15 +56,18 @@ def fold_peak(residual: Floats) -> tuple[float, float]:
     significance = float((sums[top] - background * window) / np.sqrt(expected))
     centre = (top + 0.5) / FOLD_BINS - 0.5
     half = 0.1
+    place = (np.arange(FINE_BINS) + 0.5) / FINE_BINS - 0.5
     for _ in range(4):
-        off = residual - centre
+        off = place - centre
         off -= np.floor(off + 0.5)
-        near = off[np.abs(off) <= half]
-        floor = min(background * FOLD_BINS * 2 * half, 0.999 * near.size)
-        signal = near.size - floor
-        mean = float(near.sum()) / signal
+        near = np.abs(off) <= half
+        n, off = arrivals[near].astype(np.float64), off[near]
+        size = float(n.sum())
+        floor = min(background * FOLD_BINS * 2 * half, 0.999 * size)
+        signal = size - floor
+        mean = float((n * off).sum()) / signal
         mean = float(np.clip(mean, -half, half))
-        variance = (float((near**2).sum()) - floor * half**2 / 3) / signal - mean**2
+        variance = (float((n * off**2).sum()) - floor * half**2 / 3) / signal - mean**2
         centre += mean
         half = float(np.clip(2 * np.sqrt(max(variance, 0.0)) * 1.14, 4 / FOLD_BINS, 0.25))
     return centre - float(np.floor(centre + 0.5)), significance
@@ -88,11 +89,15 @@ def find_delays(
     """
     known = known_delay_ticks or {}
     rate = float(np.median(clock.slots_per_tick))
-    peaks: dict[int, tuple[float, float]] = {}
-    for channel_id in detector_of_channel:
-        ticks = tags.of_channel(channel_id)
-        if ticks.size:
-            peaks[channel_id] = fold_peak(folded_residuals(ticks, clock, known.get(channel_id, 0.0)))
+    present = [i for i, n in enumerate(count_labels(tags.channel).tolist()) if n]
+    detectors = {tags.channel_ids[i]: i for i in present if tags.channel_ids[i] in detector_of_channel}
+    rules = rules_of(tags, clock, {channel_id: known.get(channel_id, 0.0) for channel_id in detectors}, bins=FINE_BINS)
+    folded = fold_channels(tags, rules)
+    peaks = {
+        channel_id: fold_peak(folded[detectors[channel_id]])
+        for channel_id in detector_of_channel
+        if channel_id in detectors
+    }
     if not peaks:
         raise Abort(AbortReason.NO_LOCK, detector_tags=0)
     weakest = min(peaks, key=lambda c: peaks[c][1])
@@ -116,16 +121,9 @@ def follow_phase(tags: TimeTags, clock: Clock, delay_ticks: Mapping[int, float])
     first, last = int(clock.knot_ticks[0]), clock.stop_tick
     length = max(round(PHASE_SLICE_S * AS_PER_S / tags.tick_as), -(-(last - first) // MAX_PHASE_SLICES))
     n = (last - first) // length + 1
-    total, count = np.zeros(n, dtype=np.complex128), np.zeros(n)
-    for channel_id, delay in delay_ticks.items():
-        ticks = tags.of_channel(channel_id)
-        ticks = ticks[clock.is_locked(ticks)]
-        turns = np.exp(2j * np.pi * folded_residuals(ticks, clock, delay))
-        at = (ticks - first) // length
-        total += np.bincount(at, weights=turns.real, minlength=n) + 1j * np.bincount(
-            at, weights=turns.imag, minlength=n
-        )
-        count += np.bincount(at, minlength=n)
+    folded = fold_slices(tags, rules_of(tags, clock, delay_ticks, bins=PHASE_BINS), first, length, n)
+    turns = np.exp(2j * np.pi * ((np.arange(PHASE_BINS) + 0.5) / PHASE_BINS - 0.5))
+    total, count = folded @ turns, folded.sum(axis=1)
     strong = np.abs(total) ** 2 >= PHASE_POWER * np.maximum(count, 1)
     measured = np.angle(total) / (2 * np.pi)
     forth, back = _loop(measured, strong), _loop(measured[::-1], strong[::-1])[::-1]

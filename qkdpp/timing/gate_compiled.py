@@ -16,8 +16,8 @@ HELD = 1 << 11
 """Clicks that wait for earlier ones: more than enough unless delays are long; the buffer grows by 8 where it is not."""
 
 
-def clicks(ticks: NDArray[np.int64], channel: NDArray[np.uint8], rules: GateRules) -> Clicks:
-    """Same arguments and same result as :func:`qkdpp.timing.gate_portable.clicks`."""
+def described(rules: GateRules) -> tuple[GateTables, GateNumbers]:
+    """The rules as the kernels take them."""
     clock = rules.clock
     tables = GateTables(
         rules.code,
@@ -32,6 +32,12 @@ def clicks(ticks: NDArray[np.int64], channel: NDArray[np.uint8], rules: GateRule
         clock.locked,
     )
     numbers = GateNumbers(clock.stop_tick, rules.dead_ticks, rules.half_gate_slots, rules.offset_slots, rules.bins)
+    return tables, numbers
+
+
+def clicks(ticks: NDArray[np.int64], channel: NDArray[np.uint8], rules: GateRules) -> Clicks:
+    """Same arguments and same result as :func:`qkdpp.timing.gate_portable.clicks`."""
+    tables, numbers = described(rules)
     ticks, channel = np.ascontiguousarray(ticks), np.ascontiguousarray(channel)
     n, n_held = int(ticks.size), HELD
     while True:

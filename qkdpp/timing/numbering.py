@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.sync_string import SyncString
 from qkdpp.core.tags import AS_PER_S, TimeTags
+from qkdpp.kernels.tags import count_labels, relabel, sort
 from qkdpp.timing.clock import Clock
+from qkdpp.timing.fold import rules_of, slots_in_gate
 from qkdpp.timing.string_search import Clicks, Shift, find_shift, stretches, whole_slots
 
 Ints = NDArray[np.int64]
@@ -96,25 +98,17 @@ class Counted:
 
     def clicks(self, clock: Clock, delay_ticks: Mapping[int, float]) -> Clicks:
         """Clicks of all detectors near the middle of their slot while ``clock`` is locked, by slot."""
-        empty = np.empty(0, dtype=np.uint8)
-        slots, detectors, channels = [np.empty(0, dtype=np.int64)], [empty], [empty]
+        slots, channel = sort(*slots_in_gate(self.tags, rules_of(self.tags, clock, delay_ticks, gate_slots=self.gate)))
+        detector = channel.copy()
+        relabel(detector, self._detectors())
+        return Clicks(slots=slots, detector=detector, channel=channel)
+
+    def _detectors(self) -> NDArray[np.uint8]:
+        """Detector code by channel index, uint8[256]."""
+        table = np.zeros(256, dtype=np.uint8)
         for index, channel_id in enumerate(self.tags.channel_ids):
-            if channel_id not in delay_ticks:
-                continue
-            whole = round(delay_ticks[channel_id])
-            ticks = self.tags.of_channel(channel_id) - whole
-            ticks = ticks[clock.is_locked(ticks)]
-            slot, residual = clock.slots(ticks)
-            residual -= (delay_ticks[channel_id] - whole) * clock.slots_per_tick[clock.piece(ticks)]
-            over = np.floor(residual + 0.5)
-            slots.append((slot + over.astype(np.int64))[np.abs(residual - over) <= self.gate / 2])
-            detectors.append(np.full(slots[-1].size, self.detector_of_channel[channel_id], dtype=np.uint8))
-            channels.append(np.full(slots[-1].size, index, dtype=np.uint8))
-        joined = np.concatenate(slots)
-        order = np.argsort(joined, kind="stable")
-        return Clicks(
-            slots=joined[order], detector=np.concatenate(detectors)[order], channel=np.concatenate(channels)[order]
-        )
+            table[index] = self.detector_of_channel.get(channel_id, 0)
+        return table
 
     def of_run(self, run: int) -> Clock:
         """The clock, locked in one run only."""
@@ -192,8 +186,8 @@ def _first_found(counted: Counted, clicks: Clicks, run: int, guesses: list[Guess
         shift = counted.shift(run, guess)
         found = find_shift(clicks, counted.string, guess=shift, reach=guess.reach)
         if found is None and clicks.slots.size:
-            busiest = int(np.argmax(np.bincount(clicks.channel)))
-            alone = clicks.select(clicks.channel == busiest)
+            busiest = int(np.argmax(count_labels(clicks.channel)))
+            alone = clicks.at(np.flatnonzero(clicks.channel == busiest))
             found = find_shift(alone, counted.string, guess=shift, reach=guess.reach)
         if found is not None:
             return found

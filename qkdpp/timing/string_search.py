@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.sync_string import SyncString
+from qkdpp.kernels.tags import count_labels
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -33,6 +34,8 @@ MAX_EFFORT = 300_000_000
 """Shifts times pieces of the string that are tried before giving up."""
 DETECTOR_REACH = 64
 """Whole-slot delays of single detectors are looked for within so many slots."""
+MOST_NEAR = 20_000
+"""Clicks of a detector near the string that are used for it (twice as many at most)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,9 +46,9 @@ class Clicks:
     detector: Bytes
     channel: Bytes
 
-    def select(self, keep: NDArray[np.bool_]) -> Clicks:
-        """The clicks of a mask."""
-        return Clicks(slots=self.slots[keep], detector=self.detector[keep], channel=self.channel[keep])
+    def at(self, index: NDArray[np.intp]) -> Clicks:
+        """The clicks at these indices."""
+        return Clicks(slots=self.slots[index], detector=self.detector[index], channel=self.channel[index])
 
     def part(self, low: int, high: int) -> Clicks:
         """Clicks ``low`` to ``high`` (exclusive)."""
@@ -82,10 +85,23 @@ class _Unit:
 def score(clicks: Clicks, string: SyncString, shift: int) -> tuple[Ints, NDArray[np.int8]]:
     """Indices of the clicks that fall on string pulses at this shift, and what each scores."""
     pulses = clicks.slots + shift
-    at = np.flatnonzero(string.mask(pulses) & (pulses >= 0))
+    at = _on_string(pulses, string)
     state, detector = string.states(pulses[at]), clicks.detector[at]
     agree = np.where(state == detector, 1, -1)
     return at, np.where(state >> 1 == detector >> 1, agree, 0).astype(np.int8)
+
+
+def _on_string(pulses: Ints, string: SyncString, margin: int = 0) -> NDArray[np.intp]:
+    """Indices of the pulse numbers (sorted) that belong to the string, or are within a margin of it."""
+    width = string.length + 2 * margin
+    first, last = (int(pulses[0]), int(pulses[-1])) if pulses.size else (0, -1)
+    frames = range(max(0, first // string.frame), last // string.frame + 2)
+    if len(frames) > pulses.size or width > string.frame:
+        return np.flatnonzero(((pulses + margin) % string.frame < width) & (pulses >= -margin))
+    start = np.arange(frames.start, frames.stop, dtype=np.int64) * string.frame - margin
+    low, high = np.searchsorted(pulses, start), np.searchsorted(pulses, start + width)
+    behind = np.cumsum(high - low)
+    return np.repeat(high - behind, high - low) + np.arange(behind[-1])
 
 
 def significance(total: float, clicks: int) -> float:
@@ -163,8 +179,10 @@ def _in_units_significance(clicks: Clicks, string: SyncString, shift: int, units
 def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
     """Whole slots by which single channels are off once the shift is in; 0 where the string does not say."""
     result = {}
-    for channel in np.unique(clicks.channel).tolist():
-        near = _near_string(clicks.select(clicks.channel == channel), string)
+    near_string = clicks.at(_on_string(clicks.slots, string, DETECTOR_REACH))
+    for channel in np.flatnonzero(count_labels(clicks.channel)).tolist():
+        near = near_string.at(np.flatnonzero(near_string.channel == channel))
+        near = near.at(np.arange(0, near.slots.size, max(1, near.slots.size // MOST_NEAR)))
         sums = []
         for extra in range(-DETECTOR_REACH, DETECTOR_REACH + 1):
             _, scores = score(near, string, extra)
@@ -175,15 +193,6 @@ def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
         moved = sums[best] >= threshold and sums[DETECTOR_REACH] < threshold
         result[channel] = best - DETECTOR_REACH if moved else 0
     return result
-
-
-def _near_string(clicks: Clicks, string: SyncString, most: int = 20_000) -> Clicks:
-    """Clicks within reach of a string pulse, at most so many."""
-    place = (clicks.slots + DETECTOR_REACH) % string.frame
-    near = np.flatnonzero(place < string.length + 2 * DETECTOR_REACH)
-    keep = np.zeros(clicks.slots.size, dtype=np.bool_)
-    keep[near[:: max(1, near.size // most)]] = True
-    return clicks.select(keep)
 
 
 def _correlate(total: NDArray[np.float32], clicks: Clicks, string: SyncString, unit: _Unit, *, guess: int) -> None:
