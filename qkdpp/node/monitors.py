@@ -200,7 +200,7 @@ def _errors(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
                     name="qber_warning",
                     level=Level.WARNING,
                     message=f"signal states err in {m / n:.2%} in basis {'ZX'[basis]} (warning at {limit:.2%})",
-                    remedy="the polarisation has drifted; if the feedback, which will run, does not help, look at the source",
+                    remedy="the polarisation has drifted: the feedback will run; if it fails, look at the source",
                 )
             ]
     return []
