@@ -60,11 +60,8 @@ static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes
             transpose(x[k], y);
         }
         for (size_t f = 0; f < lanes; f++) {
-            uint64_t *cell = to + f * stride;
-            memset(cell, 0, pair * CELL * sizeof *cell);
-            cell[KEY] = x[0][f];
-            if (pair > 1) {
-                cell[CELL + KEY] = x[1][f];
+            for (size_t k = 0; k < pair; k++) {
+                put_cell(to + f * stride + k * CELL, x[k][f]);
             }
         }
         if ((w + pair) % LANES == 0 || w + pair == b->width) {
@@ -74,6 +71,7 @@ static void TIER(unslice)(const struct qk_cascade *b, size_t first, size_t lanes
     qk_wipe(x, sizeof x);
     qk_wipe(y, sizeof y);
     qk_wipe(parities, sizeof parities);
+    cells_put();
 }
 
 static void TIER(load_lanes)(struct qk_cascade *b, size_t first, size_t lanes, const uint64_t *key, uint64_t start,

@@ -215,8 +215,10 @@ struct settling {
     struct settled at[MOST_FOUND];
 };
 
-QK_INLINE void settle_place(struct settling *t, int32_t at, uint64_t cuts, unsigned error, unsigned known)
+QK_INLINE void settle_place(const struct view *v, int p, struct settling *t, int32_t at, uint64_t cuts, unsigned error, unsigned known)
 {
+    prefetch(cell_of(v->cells[p], at));
+    prefetch(p ? (const void *)(v->order + at) : v->places + 2 * at);
     const struct settled x = {.at = at, .cuts = cuts, .error = error, .known = known};
     t->at[t->n++] = x;
 }
@@ -255,10 +257,17 @@ QK_INLINE int told_half(struct view *v, struct settling *t, int p, struct entry 
     const int32_t rest = e->hi - e->lo - (half << unit);
     halve_node(v, p, e, unit, half, odd);
     if (rest == 1) {
-        settle_place(t, odd ? e->hi : e->lo, odd ? 0 : e->cuts, odd ^ 1, 1);
+        settle_place(v, p, t, odd ? e->hi : e->lo, odd ? 0 : e->cuts, odd ^ 1, 1);
         return (int)odd;
     }
     return 1;
+}
+
+/* Whether a place is not known, that was in a node of m places when its address was asked for. */
+QK_INLINE unsigned is_open(const struct view *v, int p, const struct entry *e, int32_t lo, int32_t m, uint32_t address)
+{
+    const int32_t at = lo + (int32_t)address;
+    return (unsigned)(m > 64 ? ~cell_of(v->cells[p], at)[KNOWN] >> (at & 63) : e->open >> address) & 1;
 }
 
 /* The same with the address of the error, if it is the only one. */
@@ -280,16 +289,16 @@ QK_INLINE int told_address(struct view *v, struct settling *t, int p, struct ent
         e->lo = first ? lo : mid;
         e->hi = first ? mid : hi;
         if ((first ? hi - mid : half) == 1) {
-            settle_place(t, first ? mid : lo, 0, 0, 1);
+            settle_place(v, p, t, first ? mid : lo, 0, 0, 1);
         }
     }
     const int known = m > 1 && e->hi - e->lo == 1;
     const int32_t at = known ? e->lo : lo + (int32_t)address;
-    if (!known && (at >= e->hi || cell_of(v->cells[p], at)[KNOWN] & bit_of(at))) {
+    if (!known && (at >= e->hi || !is_open(v, p, e, lo, m, address))) {
         e->open = 0; /* more errors than one: the half that is odd is searched further */
         return 1;
     }
-    settle_place(t, at, e->cuts, 1, (unsigned)known);
+    settle_place(v, p, t, at, e->cuts, 1, (unsigned)known);
     return 0;
 }
 
@@ -299,7 +308,8 @@ static void TIER(tell_alone)(struct view *v, struct source *s, struct entry *e, 
     struct frame *f = v->f;
     const int p = f->alone;
     const int32_t limit = f->limit;
-    struct settling settling = {.n = 0};
+    struct settling settling;
+    settling.n = 0;
     struct entry *const first = e, *kept = e;
     for (const struct entry *end = e + n; e < end; e++) {
         struct entry x = *e;

@@ -4,6 +4,14 @@
 
 #define TIER(name) name##_portable
 #include "cascade_bits.inc.h"
+
+QK_INLINE void put_cell(uint64_t *cell, uint64_t key)
+{
+    const uint64_t fresh[CELL] = {key};
+    memcpy(cell, fresh, sizeof fresh);
+}
+QK_INLINE void cells_put(void) {}
+
 #include "cascade_load.inc.h"
 #include "cascade_ask.inc.h"
 #include "cascade_nodes.inc.h"

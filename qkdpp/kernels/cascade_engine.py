@@ -67,7 +67,7 @@ class CascadeEngine:
         self._keep("rows", self._allocate(self._lib.qk_cascade_row_words(state)), "uint64_t[]")
         self._keep("frames", self._allocate(self._lib.qk_cascade_frame_bytes(state) // 8), "uint64_t[]")
         self._keep("found", self._found, "uint64_t[]")
-        self._grow(int(total * min(1.0, 1.5 * float(rules["hint"]))) + 64 * frames)
+        self._grow(int(total * min(1.0, 0.7 * float(rules["hint"]))) + 64 * frames)
         scratch = self._allocate(64 * n_words(bits) if frames >= _SLICED_FROM else 0)
         self._check(
             self._lib.qk_cascade_load(
