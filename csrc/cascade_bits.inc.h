@@ -171,17 +171,18 @@ QK_INLINE void set_cut(struct view *v, int p, int32_t i)
     c->first_cut |= inner ? 0 : cell;
 }
 
-/* The parity of the node at lo changes, which is odd from now on (1) or even (0). */
-QK_INLINE unsigned turn_odd(struct view *v, int p, int32_t lo)
+/* If `turns`, the parity of the node at lo changes; without a branch on it. */
+QK_INLINE void turn_odd(struct view *v, int p, int32_t lo, unsigned turns)
 {
     struct group *c = group_of(v, p, lo);
     const int w = lo >> 6 & 63;
-    const uint64_t first = (lo & 63) == 0, inner = bit_of(lo) & ~UINT64_C(1);
-    uint64_t *cell = cell_of(v->cells[p], lo);
-    c->first_odd ^= first << w;
-    cell[ODD] ^= inner;
-    c->inner_odd = (c->inner_odd & ~bit_of(w)) | (uint64_t)(cell[ODD] != 0) << w;
-    return ((cell[ODD] & inner) | (c->first_odd >> w & first)) != 0;
+    if (lo & 63) {
+        uint64_t *cell = cell_of(v->cells[p], lo);
+        cell[ODD] ^= (uint64_t)turns << (lo & 63);
+        c->inner_odd = (c->inner_odd & ~bit_of(w)) | (uint64_t)(cell[ODD] != 0) << w;
+    } else {
+        c->first_odd ^= (uint64_t)turns << w;
+    }
 }
 
 QK_INLINE unsigned is_odd(const struct view *v, int p, int32_t lo)
@@ -192,10 +193,16 @@ QK_INLINE unsigned is_odd(const struct view *v, int p, int32_t lo)
 /* Makes the node at lo odd (1) or even (0). */
 QK_INLINE void set_odd(struct view *v, int p, int32_t lo, unsigned odd)
 {
-    if (is_odd(v, p, lo) != odd) {
-        turn_odd(v, p, lo);
-        v->f->n_odd[p] += odd ? 1 : -1;
-    }
+    const unsigned before = is_odd(v, p, lo);
+    turn_odd(v, p, lo, before ^ odd);
+    v->f->n_odd[p] += (int)odd - (int)before;
+}
+
+/* The node at lo holds an error more or less. */
+QK_INLINE void change_odd(struct view *v, int p, int32_t lo)
+{
+    turn_odd(v, p, lo, 1);
+    v->f->n_odd[p] += is_odd(v, p, lo) ? 1 : -1;
 }
 
 /* At place i an error was found, or it is known now whether there is one. */

@@ -57,9 +57,9 @@ QK_INLINE void load_node(const struct view *v, int p, struct entry *e)
  * unit by smaller unit. */
 QK_INLINE void halve_node(struct view *v, int p, struct entry *e, int unit, int half, unsigned first)
 {
-    const int32_t mid = e->lo + (half << unit);
-    const uint64_t left = (UINT64_C(1) << half) - 1, mask = first ? left : ALL;
-    const int shift = first ? 0 : half;
+    const int32_t length = half << unit, mid = e->lo + length, other = (int32_t)first - 1; /* no branch: nobody can predict it */
+    const uint64_t mask = ((UINT64_C(1) << half) - 1) | (uint64_t)(int64_t)other;
+    const int shift = half & other;
     if (unit) {
         group_of(v, p, mid)->first_cut |= bit_of(mid >> 6);
     } else {
@@ -67,8 +67,8 @@ QK_INLINE void halve_node(struct view *v, int p, struct entry *e, int unit, int 
     }
     e->key = e->key >> shift & mask;
     e->open = e->open >> shift & mask;
-    e->hi = first ? mid : e->hi;
-    e->lo = first ? e->lo : mid;
+    e->hi = mid + ((e->hi - mid) & other);
+    e->lo += length & other;
     if (unit && e->hi - e->lo <= 1 << unit) {
         e->open = 0;
         prefetch(unit > 6 ? (const void *)group_of(v, p, e->lo) : cell_of(v->cells[p], e->lo));
@@ -169,7 +169,7 @@ static void TIER(put_back)(struct view *v, const struct entry *e, size_t n)
     for (const struct entry *end = e + n; e < end; e++) {
         cell_of(v->cells[v->f->alone], e->lo)[CUT] |= e->cuts;
         group_of(v, v->f->alone, e->lo)->inner_cut |= (uint64_t)(e->cuts != 0) << (e->lo >> 6 & 63);
-        turn_odd(v, v->f->alone, e->lo);
+        turn_odd(v, v->f->alone, e->lo, 1);
     }
 }
 
@@ -185,9 +185,11 @@ static void TIER(search_alone)(struct view *v, struct sink *s, const struct entr
         n = s->n - first;
         s->n = first;
     }
+    struct sink to = *s; /* a copy stays in registers */
     for (const struct entry *end = kept + n; kept < end; kept++) {
-        ask_node(v, s, p, kept, limit);
+        ask_node(v, &to, p, kept, limit);
     }
+    *s = to;
 }
 
 /* Reads the answers one after the other. */
@@ -244,7 +246,7 @@ static void TIER(settle_all)(struct view *v, int p, struct settling *t)
         change_place(v, p, x->at, x->error, x->known);
         change_place(v, q, x->other, x->error, x->known);
         if (x->error && v->f->opened > q) {
-            v->f->n_odd[q] += turn_odd(v, q, node_begin(v, q, x->other)) ? 1 : -1;
+            change_odd(v, q, node_begin(v, q, x->other));
         }
     }
     t->n = 0;
@@ -280,16 +282,16 @@ QK_INLINE int told_address(struct view *v, struct settling *t, int p, struct ent
     }
     if (m > 1) {
         const int32_t half = half_of(m), mid = lo + half, hi = e->hi;
-        const unsigned first = !(address & (uint32_t)half);
+        const int32_t other = -(int32_t)(address >> highest((uint64_t)half) & 1);
         if (m > 64) {
             set_cut(v, p, mid);
         } else {
             e->cuts |= bit_of(mid);
         }
-        e->lo = first ? lo : mid;
-        e->hi = first ? mid : hi;
-        if ((first ? hi - mid : half) == 1) {
-            settle_place(v, p, t, first ? mid : lo, 0, 0, 1);
+        e->lo = lo + (half & other);
+        e->hi = mid + ((hi - mid) & other);
+        if (m - (e->hi - e->lo) == 1) {
+            settle_place(v, p, t, lo + (half & ~other), 0, 0, 1);
         }
     }
     const int known = m > 1 && e->hi - e->lo == 1;
@@ -311,9 +313,10 @@ static void TIER(tell_alone)(struct view *v, struct source *s, struct entry *e, 
     struct settling settling;
     settling.n = 0;
     struct entry *const first = e, *kept = e;
+    struct source from = *s; /* a copy stays in registers */
     for (const struct entry *end = e + n; e < end; e++) {
         struct entry x = *e;
-        const int goes_on = x.hi - x.lo > limit ? told_half(v, &settling, p, &x, take(s)) : told_address(v, &settling, p, &x, s);
+        const int goes_on = x.hi - x.lo > limit ? told_half(v, &settling, p, &x, take(&from)) : told_address(v, &settling, p, &x, &from);
         f->n_odd[p] -= !goes_on;
         *kept = x;
         kept += goes_on;
@@ -323,4 +326,5 @@ static void TIER(tell_alone)(struct view *v, struct source *s, struct entry *e, 
     }
     TIER(settle_all)(v, p, &settling);
     f->n_entries = (size_t)(kept - first);
+    *s = from;
 }

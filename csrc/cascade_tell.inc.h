@@ -13,21 +13,20 @@ QK_INLINE void learn_half(struct view *v, int p, int32_t lo, int32_t mid, unsign
 /* The node at lo has this parity up to mid. */
 QK_INLINE void learn_split(struct view *v, int p, int32_t lo, int32_t mid, unsigned odd)
 {
-    const unsigned before = is_odd(v, p, lo);
+    const unsigned rest = is_odd(v, p, lo) ^ odd;
     set_cut(v, p, mid);
-    if (before != odd) {
-        set_odd(v, p, lo, odd);
-        set_odd(v, p, mid, 1);
-    }
+    turn_odd(v, p, lo, rest);
+    turn_odd(v, p, mid, rest);
+    v->f->n_odd[p] += 2 * (int)(odd & rest);
 }
 
+/* A new block. */
 QK_INLINE void learn_block(struct view *v, int p, int32_t lo, unsigned odd)
 {
-    if (odd) {
-        set_odd(v, p, lo, 1);
-        if (p > 0) {
-            set_odd(v, p, v->f->last[p], 1 ^ is_odd(v, p, v->f->last[p]));
-        }
+    turn_odd(v, p, lo, odd);
+    v->f->n_odd[p] += (int)odd;
+    if (p > 0) {
+        set_odd(v, p, v->f->last[p], is_odd(v, p, v->f->last[p]) ^ odd);
     }
 }
 
@@ -77,7 +76,7 @@ QK_INLINE void found(struct view *v, int32_t position, int known, int own, int32
         change_place(v, p, i, 1, (unsigned)known);
         if (p < f->opened) {
             const int32_t lo = p == own ? begin : node_begin(v, p, i);
-            f->n_odd[p] += turn_odd(v, p, lo) ? 1 : -1;
+            change_odd(v, p, lo);
         }
     }
     if (f->asked) {
