@@ -203,8 +203,8 @@ def join(key: bytes, states: list[PolyState]) -> PolyState:
     """
     k, total = _check_key(key), EMPTY
     for state in states:
-        value = multiply(total.value, power(k, state.n_blocks)) ^ state.value
-        total = PolyState(value=value, n_blocks=total.n_blocks + state.n_blocks)
+        before = multiply(total.value, power(k, state.n_blocks)) if total.n_blocks else 0
+        total = PolyState(value=before ^ state.value, n_blocks=total.n_blocks + state.n_blocks)
     return total
 
 
