@@ -40,7 +40,7 @@ def pack_bits(flags: NDArray[np.uint8] | NDArray[np.bool_]) -> Words:
         raise KernelError("flags: need uint8 or bool of shape (n,)")
     if backend() == "c":
         return compiled_bits.pack(np.ascontiguousarray(flags))
-    return Bits.from_array(flags != 0).words
+    return Bits.from_array(flags).words
 
 
 def unpack_bits(words: Words, n_bits: int) -> BitArray8:
