@@ -8,6 +8,7 @@ checked completely when it is opened, in bounded memory; afterwards states are l
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.sync_string import SyncString
+from qkdpp.kernels.tags import count_backward
 from qkdpp.sources.prepared_file import FORMAT_NAME, Fields, Mode, open_record, read_header
 from qkdpp.sources.prepared_states import (
     CHUNK,
@@ -44,6 +46,10 @@ __all__ = [
     "read_prepared",
     "write_prepared",
 ]
+
+
+MOST_KEPT = 1 << 26
+"""Bytes of pulse numbers (as gaps) and codes that stay in memory once they are checked; the rest is read again."""
 
 
 class _States(Protocol):
@@ -109,6 +115,8 @@ class PreparedRecord:
         """State codes of pulse numbers (int64[n], any order) as uint8[n]; 255 where the record does not hold one."""
         result = np.full(slots.size, NOT_HELD, dtype=np.uint8)
         valid = (slots >= 0) & (slots < self.n_pulses)
+        if valid.all() and slots.size:
+            return self._states.codes(slots)
         if valid.any():
             result[valid] = self._states.codes(slots[valid])
         return result
@@ -163,30 +171,41 @@ class _Detected:
         data = fields.dataset("codes", np.uint8, ((self.n * header.bits_per_code + 7) // 8,))
         counted = np.zeros(header.n_codes, dtype=np.int64)
         before: list[int] = []
-        last = -1
+        self.kept: list[tuple[NDArray[np.unsignedinteger], Codes]] = []
+        n_kept, last = 0, -1
         for first in range(0, self.n, CHUNK):
             before.append(last)
             n = min(CHUNK, self.n - first)
-            slots = fields.slots_from_gaps(gaps[first : first + n], last, header.n_pulses, first == 0)
-            codes = self._codes(data, first, n)
+            part, stored = gaps[first : first + n], self._stored(data, first, n)
+            slots = fields.slots_from_gaps(part, last, header.n_pulses, first == 0)
+            codes = unpack_codes(stored, header.bits_per_code, n)
             fields.check_codes("codes", header, slots, codes)
             counted += count_codes(header, slots, codes)
             last = int(slots[-1])
+            narrow = part.astype(np.min_scalar_type(int(part.max())))
+            n_kept += narrow.nbytes + stored.nbytes
+            if n_kept <= MOST_KEPT:
+                self.kept.append((narrow, stored))
         self.before = np.array(before, dtype=np.int64)
         self.sent = fields.totals(header, counted)
 
-    def _codes(self, data: h5py.Dataset, first: int, n: int) -> Codes:
+    def _stored(self, data: h5py.Dataset, first: int, n: int) -> Codes:
         bits = self.header.bits_per_code
-        return unpack_codes(data[first * bits // 8 : (first + n) * bits // 8 + 1], bits, n)
+        stored: Codes = data[first * bits // 8 : ((first + n) * bits + 7) // 8]
+        return stored
 
     def codes(self, slots: Slots) -> Codes:
         def chunk(data: h5py.File, number: int) -> Callable[[Slots], Codes]:
             if number < 0:
                 return lambda wanted: np.full(wanted.size, NOT_HELD, dtype=np.uint8)
-            first = number * CHUNK
-            gaps: Slots = data["gaps"][first : first + CHUNK]
-            held = np.cumsum(gaps) + (self.before[number] if number else 0)
-            codes = self._codes(data["codes"], first, gaps.size)
+            if number < len(self.kept):
+                gaps, stored = self.kept[number]
+            else:
+                first = number * CHUNK
+                gaps = data["gaps"][first : first + CHUNK]
+                stored = self._stored(data["codes"], first, gaps.size)
+            held = np.cumsum(gaps, dtype=np.int64) + (self.before[number] if number else 0)
+            codes = unpack_codes(stored, self.header.bits_per_code, gaps.size)
 
             def find(wanted: Slots) -> Codes:
                 at = np.searchsorted(held, wanted).clip(max=held.size - 1)
@@ -235,14 +254,14 @@ def _by_chunk(
     chunk: Callable[[h5py.File, int], Callable[[Slots], Codes]],
 ) -> Codes:
     """Looks ``slots`` up chunk by chunk, each chunk of the file read once."""
-    order = np.argsort(numbers, kind="stable")
-    touched, start = np.unique(numbers[order], return_index=True)
-    stop = np.append(start[1:], numbers.size)
+    order = np.argsort(numbers, kind="stable") if count_backward(numbers) else None
+    ordered = numbers if order is None else numbers[order]
+    edges = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), numbers.size]
     result = np.empty(slots.size, dtype=np.uint8)
     with open_record(path) as file:
-        for number, a, b in zip(touched.tolist(), start.tolist(), stop.tolist(), strict=True):
-            where = order[a:b]
-            result[where] = chunk(file, number)(slots[where])
+        for a, b in pairwise(edges):
+            where = slice(a, b) if order is None else order[a:b]
+            result[where] = chunk(file, int(ordered[a]))(slots[where])
     return result
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import AS_PER_S
+from qkdpp.kernels.tags import count_backward
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -88,6 +89,9 @@ class Clock:
 
     def piece(self, ticks: Ints) -> NDArray[np.intp]:
         """Index of the piece of every tick; what lies before the first knot belongs to the first piece."""
+        if ticks.size > self.knot_ticks.size and not count_backward(ticks):
+            edges = np.searchsorted(ticks, self.knot_ticks[1:])
+            return np.repeat(np.arange(self.knot_ticks.size), np.diff(edges, prepend=0, append=ticks.size))
         return np.maximum(np.searchsorted(self.knot_ticks, ticks, side="right") - 1, 0)
 
     def slots(self, ticks: Ints) -> tuple[Ints, Floats]:

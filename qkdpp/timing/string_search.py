@@ -99,9 +99,13 @@ def _on_string(pulses: Ints, string: SyncString, margin: int = 0) -> NDArray[np.
     if len(frames) > pulses.size or width > string.frame:
         return np.flatnonzero(((pulses + margin) % string.frame < width) & (pulses >= -margin))
     start = np.arange(frames.start, frames.stop, dtype=np.int64) * string.frame - margin
-    low, high = np.searchsorted(pulses, start), np.searchsorted(pulses, start + width)
+    return _ranges(np.searchsorted(pulses, start), np.searchsorted(pulses, start + width))
+
+
+def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The indices from each ``low`` to its ``high`` (exclusive), one range after the other."""
     behind = np.cumsum(high - low)
-    return np.repeat(high - behind, high - low) + np.arange(behind[-1])
+    return np.repeat(high - behind, high - low) + np.arange(behind[-1] if behind.size else 0)
 
 
 def significance(total: float, clicks: int) -> float:
@@ -167,13 +171,10 @@ def _spread(frames: range) -> list[int]:
 
 def _in_units_significance(clicks: Clicks, string: SyncString, shift: int, units: list[_Unit]) -> float:
     """Significance of a shift on some units alone."""
-    total, count = 0.0, 0
-    for unit in units:
-        low, high = np.searchsorted(clicks.slots, [unit.start - shift, unit.start + unit.length - shift])
-        _, scores = score(clicks.part(low, high), string, shift)
-        total += float(scores.sum(dtype=np.int64))
-        count += scores.size
-    return significance(total, count)
+    ordered = sorted(units, key=lambda unit: unit.start)
+    edges = np.array([[u.start, u.start + u.length] for u in ordered], dtype=np.int64).reshape(-1, 2) - shift
+    low, high = np.searchsorted(clicks.slots, edges).T
+    return _agreement(clicks.at(_ranges(low, high)), string, shift)
 
 
 def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
@@ -183,16 +184,20 @@ def whole_slots(clicks: Clicks, string: SyncString) -> dict[int, int]:
     for channel in np.flatnonzero(count_labels(clicks.channel)).tolist():
         near = near_string.at(np.flatnonzero(near_string.channel == channel))
         near = near.at(np.arange(0, near.slots.size, max(1, near.slots.size // MOST_NEAR)))
-        sums = []
-        for extra in range(-DETECTOR_REACH, DETECTOR_REACH + 1):
-            _, scores = score(near, string, extra)
-            sums.append(significance(float(scores.sum(dtype=np.int64)), scores.size))
-        threshold = sqrt(2 * log(len(sums))) + MARGIN
-        best = int(np.argmax(sums))
+        threshold = sqrt(2 * log(2 * DETECTOR_REACH + 1)) + MARGIN
         # a clock that slipped shows two peaks: a channel that agrees where it is stays there
-        moved = sums[best] >= threshold and sums[DETECTOR_REACH] < threshold
-        result[channel] = best - DETECTOR_REACH if moved else 0
+        if _agreement(near, string, 0) >= threshold:
+            result[channel] = 0
+            continue
+        sums = [_agreement(near, string, extra) for extra in range(-DETECTOR_REACH, DETECTOR_REACH + 1)]
+        best = int(np.argmax(sums))
+        result[channel] = best - DETECTOR_REACH if sums[best] >= threshold else 0
     return result
+
+
+def _agreement(clicks: Clicks, string: SyncString, shift: int) -> float:
+    _, scores = score(clicks, string, shift)
+    return significance(float(scores.sum(dtype=np.int64)), scores.size)
 
 
 def _correlate(total: NDArray[np.float32], clicks: Clicks, string: SyncString, unit: _Unit, *, guess: int) -> None:

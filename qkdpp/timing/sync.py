@@ -177,21 +177,25 @@ def _fit(ticks: Ints, near: _Line, number: int) -> _Line | None:
     x = (ticks - tick).astype(np.float64)
     k = np.rint(x / near.period)
     residual = x - k * near.period
-    keep = np.ones(x.size, dtype=np.bool_)
-    offset, slope = float(np.median(residual)), 0.0
+    offset, slope = _median(residual), 0.0
+    before: NDArray[np.bool_] | None = None
     for _ in range(3):
-        off = residual - offset - slope * k
-        spread = 1.4826 * float(np.median(np.abs(off)))
-        keep = np.abs(off) <= max(5 * spread, MIN_TOLERANCE_TICKS)
-        if keep.sum() < MIN_SYNCS:
+        off = np.abs(residual - offset - slope * k)
+        spread = 1.4826 * _median(off)
+        keep = off <= max(5 * spread, MIN_TOLERANCE_TICKS)
+        if before is not None and np.array_equal(before, keep):
+            break
+        before = keep
+        kept_k, kept = k[keep], residual[keep]
+        if kept.size < MIN_SYNCS:
             return None
-        centre, mean = float(k[keep].mean()), float(residual[keep].mean())
-        moment = float(((k[keep] - centre) ** 2).sum())
+        centre, mean = float(kept_k.mean()), float(kept.mean())
+        moment = float(((kept_k - centre) ** 2).sum())
         if moment == 0:
             return None
-        slope = float(((k[keep] - centre) * (residual[keep] - mean)).sum()) / moment
+        slope = float(((kept_k - centre) * (kept - mean)).sum()) / moment
         offset = mean - slope * centre
-    off = (residual - offset - slope * k)[keep]
+    off = kept - offset - slope * kept_k
     variance = float((off**2).sum()) / (off.size - 2)
     return _Line(
         tick=tick,
@@ -200,8 +204,16 @@ def _fit(ticks: Ints, near: _Line, number: int) -> _Line | None:
         period=near.period + slope,
         kept=off.size,
         variance=variance,
-        bend=_bend(k[keep], off, variance),
+        bend=_bend(kept_k, off, variance),
     )
+
+
+def _median(x: Floats) -> float:
+    """The median; what np.median gives, without its preparations."""
+    middle = x.size // 2
+    low = middle - 1 + (x.size & 1)
+    ordered = np.partition(x, (low, middle))
+    return float((ordered[low] + ordered[middle]) / 2)
 
 
 def _bend(k: Floats, off: Floats, variance: float) -> float:
