@@ -66,7 +66,7 @@ class TimeTagger(Protocol):
         """Ends the stream; the next ``read`` delivers what was under way, with the final verdict on losses."""
 
     def read(self, timeout_s: float) -> Chunk:
-        """What has arrived; waits at most ``timeout_s`` for the first byte. DeviceError when silent or gone."""
+        """What arrives within ``timeout_s``, earlier when much is there; DeviceError when silent too long, or gone."""
 
     def status(self) -> Mapping[str, Value]:
         """State with ``clean`` (bool): no loss since the status before. May cost a gap: see the driver."""

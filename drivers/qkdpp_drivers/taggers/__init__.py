@@ -1,4 +1,6 @@
 """Time taggers and counters, one instrument per file."""
 
-DRIVERS: dict[str, str] = {}
+DRIVERS: dict[str, str] = {
+    "tdc1": "qkdpp_drivers.taggers.tdc1:Tdc1",
+}
 """Name of each driver and where its class is (``module:class``)."""

@@ -26,10 +26,13 @@ class Transport(ABC):
 
     Attributes:
         name: what messages call it (usually the URL).
+        time_factor: seconds of the instrument per second of the host: 1 on a bench, else the pace of a simulated
+            laboratory. All times of this class are the instrument's.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.time_factor = 1.0
         self.lock = threading.RLock()
         self._buffer = bytearray()
 
@@ -49,15 +52,15 @@ class Transport(ABC):
 
     @abstractmethod
     def _receive(self, timeout_s: float) -> bytes | None:
-        """What arrives within ``timeout_s`` (0: what is there), as soon as there is any; None if nothing does."""
+        """What arrives within ``timeout_s`` of the host (0: what is there), as soon as any does; None if nothing."""
 
     def now(self) -> float:
         """Monotonic time in seconds."""
-        return time.monotonic()
+        return time.monotonic() * self.time_factor
 
     def sleep(self, duration_s: float) -> None:
         """Lets the instrument work."""
-        time.sleep(duration_s)
+        time.sleep(duration_s / self.time_factor)
 
     def open(self) -> None:
         """Opens the connection; TransportClosed if there is nothing to open."""
@@ -111,7 +114,7 @@ class Transport(ABC):
             self._require_open()
             found = bytes(self._buffer)
             self._buffer.clear()
-            return found + (self._logged(self._receive(0.0 if found else timeout_s)) or b"")
+            return found + (self._arrived(0.0 if found else timeout_s) or b"")
 
     def drain(self, quiet_s: float = 0.01, limit_s: float = 1.0) -> bool:
         """Throws away what arrives until it is silent for ``quiet_s``; False if it still talks after ``limit_s``."""
@@ -120,7 +123,7 @@ class Transport(ABC):
             self._buffer.clear()
             deadline = self.now() + limit_s
             while self.now() < deadline:
-                if self._logged(self._receive(quiet_s)) is None:
+                if self._arrived(quiet_s) is None:
                     return True
             return False
 
@@ -132,10 +135,13 @@ class Transport(ABC):
 
     def _more(self, deadline: float, wanted: str) -> bytes:
         remaining = deadline - self.now()
-        piece = self._logged(self._receive(max(remaining, 0.0)))
+        piece = self._arrived(max(remaining, 0.0))
         if piece is None:
             raise TransportTimeout(f"{self.name}: {wanted}; check power, cable and address, then drain and ask again")
         return piece
+
+    def _arrived(self, timeout_s: float) -> bytes | None:
+        return self._logged(self._receive(timeout_s / self.time_factor))
 
     def _logged(self, piece: bytes | None) -> bytes | None:
         if piece and BYTES_LOG.isEnabledFor(logging.DEBUG):

@@ -12,8 +12,6 @@ from typing import Protocol
 from qkdpp_drivers.errors import TransportClosed
 from qkdpp_drivers.transports.base import Transport
 
-STEP_S = 1e-3
-
 
 class ManualClock:
     """A clock that stands still until somebody waits. Call it for the time in seconds."""
@@ -44,10 +42,11 @@ class Peer(Protocol):
 
 
 class MemoryTransport(Transport):
-    """Bytes to and from ``peer`` on the given clock, which waiting advances in steps of ``STEP_S``."""
+    """Bytes to and from ``peer`` on the given clock, which waiting advances in steps of ``step_s``."""
 
-    def __init__(self, peer: Peer, clock: ManualClock, *, name: str = "memory") -> None:
+    def __init__(self, peer: Peer, clock: ManualClock, *, name: str = "memory", step_s: float = 1e-3) -> None:
         super().__init__(name)
+        self.step_s = step_s
         self.peer, self.clock = peer, clock
         self._is_open = False
 
@@ -82,7 +81,7 @@ class MemoryTransport(Transport):
             remaining = deadline - self.clock()
             if remaining <= 0:
                 return None
-            self.clock.advance(min(STEP_S, remaining))
+            self.clock.advance(min(self.step_s, remaining))
 
     def _check(self) -> None:
         if "disconnect" in self.peer.faults:

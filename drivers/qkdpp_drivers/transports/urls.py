@@ -5,7 +5,9 @@
 
 ``sim://name`` asks a simulated laboratory for the real URL: a JSON file that
 maps names to URLs, named by ``?lab=path`` or by the environment variable
-``QKDPP_LAB``. Options that a transport does not know are an error.
+``QKDPP_LAB``. A laboratory that runs faster or slower than real time adds the
+option ``time_factor``, which every transport knows. Other options that a
+transport does not know are an error.
 """
 
 from __future__ import annotations
@@ -69,7 +71,11 @@ def transport_of(url: str, *, baud: int | None = None) -> tuple[Transport, dict[
         options.setdefault("baud", str(baud))
     if scheme not in SCHEMES:
         raise DeviceError(f"{url}: unknown transport {scheme!r}; known are {', '.join(SCHEMES)} and sim")
-    return SCHEMES[scheme](address, options), options
+    pace = options.pop("time_factor", None)
+    transport = SCHEMES[scheme](address, options)
+    if pace is not None:
+        transport.time_factor = _pace(pace)
+    return transport, options
 
 
 def open_url(url: str) -> Transport:
@@ -84,6 +90,16 @@ def open_url(url: str) -> Transport:
         raise DeviceError(f"{url}: unknown option {', '.join(unknown)}")
     transport.open()
     return transport
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not 1e-3 <= pace <= 1e3:
+        raise DeviceError(f"option time_factor={text!r}: a number between 0.001 and 1000 is needed")
+    return pace
 
 
 def _number(options: dict[str, str], name: str) -> int | None:

@@ -92,7 +92,7 @@ class VisaTransport(Transport):
         character = None if end is None else end.decode("latin-1")
         if self._resource.read_termination != character:
             self._resource.read_termination = character
-        self._resource.timeout = max(MIN_TIMEOUT_MS, round(timeout_s * 1000))
+        self._resource.timeout = max(MIN_TIMEOUT_MS, round(timeout_s / self.time_factor * 1000))
 
     def _guarded(self, action: Callable[[], Any], wanted: str) -> Any:
         """Runs a VISA call; its many kinds of failure become TransportTimeout or TransportClosed."""

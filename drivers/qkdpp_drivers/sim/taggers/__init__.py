@@ -1,5 +1,7 @@
 """Simulated taggers, one per file."""
 
-SIMULATORS: dict[str, tuple[str, str]] = {}
+SIMULATORS: dict[str, tuple[str, str]] = {
+    "tdc1": ("qkdpp_drivers.sim.taggers.tdc1:alone", "pty"),
+}
 """Name of each, the function ``(clock, rng) -> instrument`` that makes it in a trivial world (``module:function``),
 and its host: ``pty``, ``tcp``, ``visa`` or ``zmq``."""
