@@ -117,6 +117,7 @@ class SimId120(QueuedInstrument):
             return
         if text in _WORDS.get(head, ()):
             self._words[head] = text
+            self._error = self._error and (head, text) != ("REG:RUN", "FALSE")
         number = first_number(text)
         if head in _RANGES and number is not None:
             low, high, step = _RANGES[head]
@@ -139,8 +140,6 @@ class SimId120(QueuedInstrument):
         if "over_current" in self.faults or too_high:
             self._error = True
             self._values["BIAS:VOLTAGE"] = 0
-        elif self._words["REG:RUN"] == "FALSE":
-            self._error = False
         self._apply()
 
     def _apply(self) -> None:

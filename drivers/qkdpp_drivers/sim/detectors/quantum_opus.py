@@ -144,7 +144,7 @@ class SimSim900(QueuedInstrument):
         if reply is None or self.faults.fires("module_silent"):
             return
         data = (reply + "\n").encode("latin-1")
-        self._module_bytes[port] += data[:-2] if self.faults.fires("cut_reply") else data
+        self._module_bytes[port] += data[:-1] if self.faults.fires("cut_reply") else data
 
 
 def alone(clock: Clock, rng: np.random.Generator) -> SimSim900:

@@ -41,7 +41,7 @@ class SimDd100(QueuedInstrument):
         if text == "CD":
             other = "wrong_identity" in self.faults
             return self._ended("VOA-POSITION\r\nMOTOR 2" if other else "DD-100-MC\r\nATTEN 0-60 dB")
-        if text == "D":
+        if text == "D" and "wrong_identity" not in self.faults:
             return self._ended(f"DPos:{self._position()}\r\nATTEN:{self._knob.value:.2f}")
         if text == "H":
             return After(delay_s=HOMING_S, make=lambda: self._go(0.0))

@@ -61,7 +61,7 @@ class SimDmm(QueuedInstrument):
 
     def _set(self, head: str, text: str) -> None:
         value = first_number(text)
-        if self.faults.fires("error_entry"):
+        if head != "*CLS" and self.faults.fires("error_entry"):
             self._errors.append('-221,"Settings conflict"')
         if head == "*RST":
             self._reset()
@@ -80,8 +80,8 @@ class SimDmm(QueuedInstrument):
 
     def _reading(self) -> str:
         noise_a = float(self.rng.normal(0.0, 1e-5 * self._range_a))
-        current_a = noise_a if "open_lead" in self.faults else self._knob.value + noise_a
-        over = "overload" in self.faults or abs(current_a) > 1.2 * self._range_a
+        current_a = noise_a if self.faults.fires("open_lead") else self._knob.value + noise_a
+        over = self.faults.fires("overload") or abs(current_a) > 1.2 * self._range_a
         return f"{OVERLOAD if over else current_a:+.8E}"
 
 
