@@ -13,9 +13,11 @@ from qkdpp.core.stage import Message
 class Up:
     """The link works. Unless ``resumed``, it is a new session: whatever was open in an earlier one is gone.
 
-    ``open_blocks`` is how many blocks the peer takes at once, ``capabilities`` what both sides can do.
+    ``session`` counts the sessions of this process. ``open_blocks`` is how many blocks the peer takes at once,
+    ``capabilities`` what both sides can do.
     """
 
+    session: int
     resumed: bool
     peer_incarnation: int
     open_blocks: int

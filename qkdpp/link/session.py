@@ -67,6 +67,8 @@ class Session:
     def __init__(self, setup: Setup, pool: Pool, controls: Sequence[type[Message]] = ()) -> None:
         self.state = State.CLOSED
         self.finished = False
+        self.number = 0
+        """Sessions confirmed so far, the present one included."""
         self.incarnation = pool.begin()
         self._setup, self._pool, self._codec = setup, pool, Codec(controls)
         self._digest = digest(setup.parameters)
@@ -328,7 +330,9 @@ class Session:
         stream.confirmed = True
         self._stream, self._candidate = stream, None
         self._auths = {stream.peer: self._auths[stream.peer]}
+        self.number += 1
         self._up = Up(
+            session=self.number,
             resumed=False,
             peer_incarnation=stream.peer,
             open_blocks=min(self._setup.open_blocks, theirs.open_blocks),

@@ -87,6 +87,7 @@ class TcpLink:
         self._stop = asyncio.Event()
         self._done = asyncio.Event()
         self._current: asyncio.StreamWriter | None = None
+        self._stopped = False
         self._heard_s = 0.0
         self._wait_s = FIRST_WAIT_S
 
@@ -134,6 +135,7 @@ class TcpLink:
             for task in (serve, stop):
                 task.cancel()
             await asyncio.gather(serve, stop, return_exceptions=True)
+            self._stopped = True
             if server is not None:
                 server.close()
                 while not self._arrivals.empty():
@@ -164,7 +166,7 @@ class TcpLink:
         """Another connection: instead of the present one if that is silent or unproven, else turned away."""
         present = self._current
         proven = self.session.state in (State.RUNNING, State.DRAINING)
-        if present is not None and proven and self._now() - self._heard_s < SILENT_S:
+        if self._stopped or (present is not None and proven and self._now() - self._heard_s < SILENT_S):
             writer.close()
             return
         self._arrivals.put_nowait((reader, writer))

@@ -38,7 +38,7 @@ def test_greeting_leads_to_a_session_with_what_both_can_do() -> None:
     pair = up()
     for side in SIDES:
         (event,) = pair.events[side]
-        assert event == Up(resumed=False, peer_incarnation=1, open_blocks=4, capabilities=frozenset({"x"}))
+        assert event == Up(session=1, resumed=False, peer_incarnation=1, open_blocks=4, capabilities=frozenset({"x"}))
 
 
 def test_opening_a_session_costs_one_pad_each_and_resuming_none() -> None:
