@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from dialogue import Dialogue, transport_to
 
+from qkdpp.core.errors import DeviceError
 from qkdpp_drivers.detectors.id120 import Id120
 from qkdpp_drivers.errors import IdentityError, InstrumentError, ReplyError, SettingError, TransportTimeout
 from qkdpp_drivers.sim.detectors.id120 import alone
@@ -182,7 +183,7 @@ def test_other_faults(pair):
     box.faults.add("split_reply", times=1)
     assert driver.temperature_c() == pytest.approx(22.0)
     box.faults.add("stuck_temperature")
-    with pytest.raises(TransportTimeout, match="temperature not within"):
+    with pytest.raises(DeviceError, match="temperature not within"):
         driver.enable(0, True)
     box.faults.add("wrong_identity", times=1)
     with pytest.raises(IdentityError, match="ID230"):

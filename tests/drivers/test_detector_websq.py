@@ -174,11 +174,14 @@ def test_bright_light_latches_until_the_bias_is_switched(pair):
 
 
 def test_automatic_bias(pair):
-    _, driver = pair
+    box, driver = pair
+    box.faults.add("rejected_value", times=2)
+    with pytest.raises(DeviceError, match="does not begin"):
+        driver.auto_bias([100.0] * 4)
     assert driver.auto_bias([100.0] * 4) == [18.0] * 4
     with pytest.raises(SettingError, match="one rate for each of 4"):
         driver.auto_bias([100.0])
-    with pytest.raises(TransportTimeout, match="has not ended"):
+    with pytest.raises(DeviceError, match="has no end"):
         driver.auto_bias([100.0] * 4, limit_s=0.5)
 
 
@@ -235,6 +238,7 @@ def test_wrong_instrument_and_silence(pair):
     box.faults.add("wrong_identity")
     with pytest.raises(IdentityError, match="Flow"):
         driver.reconnect()
+    assert not driver.count_line.is_open
     box.faults.discard("wrong_identity")
     box.faults.add("no_reply")
     with pytest.raises(TransportTimeout, match="no labels"):

@@ -81,6 +81,7 @@ def test_attenuator_in_the_world_and_its_faults():
     box.faults.add("garbage", times=1)
     with pytest.raises(ReplyError):
         driver.attenuation_db()
+    assert driver.attenuation_db() == 0.0
     box.faults.add("wrong_identity")
     with pytest.raises(IdentityError, match="VOA"):
         driver.reconnect()

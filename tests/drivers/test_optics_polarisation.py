@@ -105,7 +105,7 @@ def test_epc_faults(epc_pair):
     box.faults.add("garbage", times=1)
     with pytest.raises(ReplyError):
         driver.retarder(1)
-    driver.reconnect()
+    assert driver.retarder(2) == 1.5
     assert knobs[1].value == 1500.0
     box.faults.add("wrong_identity")
     with pytest.raises(IdentityError):

@@ -13,7 +13,8 @@ import math
 from typing import ClassVar
 
 from qkdpp.core.devices import Value
-from qkdpp_drivers.errors import InstrumentError, ReplyError, SettingError, TransportTimeout
+from qkdpp.core.errors import DeviceError
+from qkdpp_drivers.errors import InstrumentError, ReplyError, SettingError
 from qkdpp_drivers.instrument import Setting, TextInstrument
 from qkdpp_drivers.transports import Transport
 
@@ -112,7 +113,7 @@ class Id120(TextInstrument):
 
         Raises:
             InstrumentError: the bias protection has tripped.
-            TransportTimeout: the temperature does not become stable in ``cooling_limit_s``.
+            DeviceError: the temperature does not become stable in ``cooling_limit_s``.
         """
         self._only(channel)
         if not on:
@@ -210,7 +211,7 @@ class Id120(TextInstrument):
             if abs(self.temperature_c() - goal_c) <= self.stable_c:
                 return
             self.transport.sleep(POLL_S)
-        raise TransportTimeout(
+        raise DeviceError(
             f"{self.name}: temperature not within {self.stable_c:g} degrees C of {goal_c:g} after "
             f"{self.cooling_limit_s:g} s; check the cooler and the set point"
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from qkdpp.core.devices import Value
+from qkdpp.core.errors import DeviceError
 from qkdpp_drivers.errors import IdentityError, ReplyError, SettingError, TransportTimeout
 from qkdpp_drivers.instrument import Identity, Setting, TextInstrument
 from qkdpp_drivers.transports import Transport
@@ -127,7 +128,7 @@ class QuantumOpus(TextInstrument):
         """Lets the module find its bias (seconds, in the dark; the result varies); the bias in microampere.
 
         Raises:
-            TransportTimeout: it has not come to an end in ``auto_bias_limit_s``.
+            DeviceError: it has not come to an end in ``auto_bias_limit_s``.
         """
         with self.transport.lock:
             self._tell_module("+G;")
@@ -141,7 +142,7 @@ class QuantumOpus(TextInstrument):
                 if now == before:
                     return now
                 before = now
-            raise TransportTimeout(
+            raise DeviceError(
                 f"{self.name}: no steady bias {self.auto_bias_limit_s:g} s after auto-bias; is the detector cold?"
             )
 

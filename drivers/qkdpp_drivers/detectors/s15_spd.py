@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from qkdpp.core.devices import Value
-from qkdpp_drivers.errors import InstrumentError, ReplyError, SettingError, TransportTimeout
+from qkdpp.core.errors import DeviceError
+from qkdpp_drivers.errors import InstrumentError, ReplyError, SettingError
 from qkdpp_drivers.instrument import Identity, Setting, TextInstrument
 from qkdpp_drivers.transports import Transport
 
@@ -57,7 +58,7 @@ class S15Spd(TextInstrument):
     baud: ClassVar[int | None] = 9600
     send_end: ClassVar[bytes] = b";"
     reply_end: ClassVar[bytes] = b"\r\n"
-    timeout_s: ClassVar[float] = 0.2
+    timeout_s: ClassVar[float] = 0.5
     bias_unit: ClassVar[str] = "V"
 
     def __init__(
@@ -132,7 +133,7 @@ class S15Spd(TextInstrument):
         """On: cools, waits, goes to the operating bias. Off: bias to the lowest allowed value, then the loop off.
 
         Raises:
-            InstrumentError: the temperature does not become stable in ``cooling_limit_s``.
+            DeviceError: the temperature does not become stable in ``cooling_limit_s``.
         """
         self._only(channel)
         if on:
@@ -188,7 +189,7 @@ class S15Spd(TextInstrument):
             if since_s is not None and now_s - since_s >= self.stable_s:
                 return
             self.transport.sleep(min(1.0, self.stable_s))
-        raise TransportTimeout(
+        raise DeviceError(
             f"{self.name}: temperature not within {self.stable_c:g} degrees C of {goal_c:g} after "
             f"{self.cooling_limit_s:g} s; check the cooler and the set point"
         )

@@ -99,6 +99,14 @@ class WebSq(Instrument):
             )
         raise TransportTimeout(f"{self.name}: no labels within {LABELS_S:g} s; check power and address")
 
+    def connect(self) -> Identity:
+        """Opens both connections and checks the labels."""
+        try:
+            return super().connect()
+        except DeviceError:
+            self.count_line.close()
+            raise
+
     @property
     def channels(self) -> range:
         """The detectors."""
@@ -178,7 +186,7 @@ class WebSq(Instrument):
 
         Raises:
             SettingError: not one rate per detector.
-            TransportTimeout: no end within ``limit_s``.
+            DeviceError: it does not begin, or has no end within ``limit_s``.
         """
         if len(dark_hz) != len(self.channels):
             raise SettingError(f"{self.name}: dark_hz: one rate for each of {len(self.channels)} detectors is needed")
@@ -186,7 +194,9 @@ class WebSq(Instrument):
         self._send({"command": "AutoCaliBiasCurrents", "value": True})
         self._wait(lambda: False, 1.0)
         if not self._wait(lambda: self._value("StartAutoIV") is False, limit_s):
-            raise TransportTimeout(f"{self.name}: automatic bias has not ended within {limit_s:g} s")
+            raise DeviceError(
+                f"{self.name}: automatic bias has not ended within {limit_s:g} s; are the detectors cold?"
+            )
         return self._list("BiasCurrentAutoIV")
 
     def errors(self) -> list[str]:

@@ -89,16 +89,16 @@ class Dd100(TextInstrument):
 
     def _ask(self, query: str, timeout_s: float) -> str:
         """All lines of an answer, joined by LF, up to ``Done`` and the empty line after it."""
-        lines = [super()._ask(query, timeout_s)]
         try:
+            lines = [super()._ask(query, timeout_s)]
             while lines[-1] != "Done":
                 if len(lines) > MOST_LINES:
                     raise ReplyError(self.name, query, "\n".join(lines).encode())
                 lines.append(self.transport.read_until(self.reply_end, timeout_s).decode("latin-1").strip())
             self.transport.read_until(self.reply_end, timeout_s)
-        except TransportTimeout:
+            if len(lines) == 1:
+                raise ReplyError(self.name, query, b"Done")
+        except (ReplyError, TransportTimeout):
             self._is_stale = True
             raise
-        if len(lines) == 1:
-            raise ReplyError(self.name, query, b"Done")
         return "\n".join(lines[:-1])

@@ -94,17 +94,14 @@ class OzEpc(TextInstrument):
 
     def _ask(self, query: str, timeout_s: float) -> str:
         """The line of content; ``Done`` must follow, or the next answer cannot be told from this one."""
-        content = super()._ask(query, timeout_s)
-        if content == "Done":
-            raise ReplyError(self.name, query, b"Done")
         try:
-            end = self.transport.read_until(self.reply_end, timeout_s)
-        except TransportTimeout:
+            content = super()._ask(query, timeout_s)
+            end = b"" if content == "Done" else self.transport.read_until(self.reply_end, timeout_s)
+            if end.strip() != b"Done":
+                raise ReplyError(self.name, query, content.encode() + b" / " + end)
+        except (ReplyError, TransportTimeout):
             self._is_stale = True
             raise
-        if end.strip() != b"Done":
-            self._is_stale = True
-            raise ReplyError(self.name, query, content.encode() + b" / " + end)
         return content
 
     def _known(self, retarder: int) -> None:

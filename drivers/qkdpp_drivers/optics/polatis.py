@@ -109,4 +109,4 @@ class Polatis(TextInstrument):
         match = re.fullmatch(r'"(\d*)"', line)
         if match is None:
             raise ReplyError(self.name, "conn:port?", line.encode())
-        return int(match[1]) if match[1] else None
+        return int(match[1] or 0) or None

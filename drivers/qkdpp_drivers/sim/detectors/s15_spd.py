@@ -53,7 +53,7 @@ class SimS15Spd(QueuedInstrument):
 
     ENDS: ClassVar[bytes] = b";\r\n"
     REPLY_END: ClassVar[bytes] = b"\r\n"
-    LATE_S: ClassVar[float] = 0.4
+    LATE_S: ClassVar[float] = 1.0
     FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS | {
         "error_line": "a set is followed by an error line although it was accepted",
         "joined_replies": "an answer waits for the next one and both share a line",

@@ -94,7 +94,8 @@ class SimWebSq(SimulatedInstrument):
         now = self.clock()
         if "broadcasts" in self.faults and now >= self._next_broadcast_s:
             self._next_broadcast_s = now + 0.2
-            self._send(0.0, {"label": "CompressorHours", "value": 12345.6}, {"label": "NumberOfDetectors", "value": 4})
+            known = {"label": "NumberOfDetectors", "value": len(self.ports)}
+            self._send(0.0, {"label": "CompressorHours", "value": 12345.6}, known)
         if self._sweep_end_s is not None and now >= self._sweep_end_s:
             self._sweep_end_s = None
             best = [0.9 * self.critical_ua] * len(self.ports)
