@@ -192,11 +192,12 @@ class WebSq(Instrument):
             raise SettingError(f"{self.name}: dark_hz: one rate for each of {len(self.channels)} detectors is needed")
         self._send({"command": "DarkCountsAutoIV", "value": list(dark_hz)})
         self._send({"command": "AutoCaliBiasCurrents", "value": True})
-        self._wait(lambda: False, 1.0)
+        if not self._wait(lambda: self._value("StartAutoIV") is True, ECHO_S):
+            self._request("labelProps")
+            if not self._wait(lambda: self._value("StartAutoIV") is True, DUMP_S):
+                raise DeviceError(f"{self.name}: automatic bias does not begin; is another scan running?")
         if not self._wait(lambda: self._value("StartAutoIV") is False, limit_s):
-            raise DeviceError(
-                f"{self.name}: automatic bias has not ended within {limit_s:g} s; are the detectors cold?"
-            )
+            raise DeviceError(f"{self.name}: automatic bias has no end within {limit_s:g} s; are the detectors cold?")
         return self._list("BiasCurrentAutoIV")
 
     def errors(self) -> list[str]:
