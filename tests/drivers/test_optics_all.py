@@ -44,7 +44,9 @@ def test_through_its_host_with_the_cable_out_and_in(name):
     box = getattr(importlib.import_module(module), function)(RealClock(), np.random.default_rng(1))
     with HOSTS[kind](box) as host, driver(name).from_url(host.url, **OPTIONS.get(name, {})) as instrument:
         before = instrument.snapshot()
-        assert before
+        box.faults.add("split_reply")
+        assert instrument.snapshot().keys() == before.keys()
+        box.faults.discard("split_reply")
         box.faults.add("disconnect")
         assert use_until_gone(instrument.snapshot) is not None
         box.faults.discard("disconnect")
