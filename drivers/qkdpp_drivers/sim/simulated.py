@@ -72,7 +72,7 @@ class SimulatedInstrument:
         if self.faults.fires("late_reply"):
             due += self.LATE_S
         if self.faults.fires("garbage"):
-            data = b"\xff\xfe\x00\x81" + data[4:]
+            data = b"\xff\xfe\x00\x81" + data[max(0, min(4, len(data) - 2)) :]
         if len(data) > 1 and self.faults.fires("split_reply"):
             half = len(data) // 2
             self._due += [(due, data[:half]), (due + self.SPLIT_S, data[half:])]

@@ -1,6 +1,7 @@
 """Time taggers and counters, one instrument per file."""
 
 DRIVERS: dict[str, str] = {
+    "lectrotic4": "qkdpp_drivers.taggers.lectrotic4:LectroTic4",
     "tdc1": "qkdpp_drivers.taggers.tdc1:Tdc1",
 }
 """Name of each driver and where its class is (``module:class``)."""

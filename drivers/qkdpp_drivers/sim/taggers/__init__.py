@@ -1,6 +1,7 @@
 """Simulated taggers, one per file."""
 
 SIMULATORS: dict[str, tuple[str, str]] = {
+    "lectrotic4": ("qkdpp_drivers.sim.taggers.lectrotic4:alone", "pty"),
     "tdc1": ("qkdpp_drivers.sim.taggers.tdc1:alone", "pty"),
 }
 """Name of each, the function ``(clock, rng) -> instrument`` that makes it in a trivial world (``module:function``),
