@@ -221,3 +221,13 @@ def test_seeds_of_batches_have_rising_edges():
     _, messages, edges = hashes.workloads(Effort.TINY)[-1].prepare()
     assert all(b - a == 64 for a, b in pairwise(edges.tolist()))
     assert edges[-1] == len(messages)
+
+
+def test_the_recording_has_the_tags_it_claims():
+    """Another NumPy may draw a little differently."""
+    row = workloads(["whole"], Effort.QUICK)[-1]
+    recorded = row.prepare()
+    outcome = row.run(recorded)
+    figures = row.figures(recorded, outcome)
+    assert figures["tags"] == pytest.approx(row.amount, rel=0.01)
+    assert outcome.aborted is None or figures["secret bits"] == 0
