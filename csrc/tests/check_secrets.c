@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <valgrind/memcheck.h>
 
-#include "qk_internal.h"
+#include "bits.h"
 
 static void *secret(size_t n_bytes)
 {
@@ -45,6 +45,28 @@ static void check_toeplitz(size_t n_bits, size_t out_bits)
     free(scratch);
 }
 
+static void check_bits(void)
+{
+    enum { N = 72 * 1024 };
+    const size_t n_words = (N + 63) / 64;
+    uint64_t count, *words = secret(n_words * 8), *others = secret(n_words * 8), *out = malloc(1000 * 2 * 8);
+    uint8_t *flags = secret(N);
+    int32_t *order = malloc(N * sizeof *order);
+    for (int i = 0; i < N; i++) {
+        order[i] = (int32_t)((int64_t)i * 7 % N);
+    }
+    qk_bits_pack(words, flags, N);
+    qk_bits_unpack(flags, others, N);
+    qk_bits_gather(others, words, N, order, N);
+    qk_bits_distance(&count, words, others, n_words);
+    qk_bits_transpose(out, words, 70, 1000);
+    free(words);
+    free(others);
+    free(out);
+    free(flags);
+    free(order);
+}
+
 static int use(const char *name)
 {
     for (int tier = 0; tier < qk_isa_count(); tier++) {
@@ -62,6 +84,7 @@ int main(int argc, char **argv)
         return 2;
     }
     check_poly();
+    check_bits();
     check_toeplitz(1000, 500);
     check_toeplitz(9000, 9000);
     check_toeplitz(32700, 16400);

@@ -66,7 +66,13 @@ def test_short_jobs_are_repeated_inside_a_measurement():
     clock = FakeClock()
     times = alternate([clock.job("a", 1e-4)], 0.0, clock.now)
     assert times[0] == [pytest.approx(1e-4)]
-    assert len(clock.ran) == 1 + 20
+    assert len(clock.ran) == 2 + 20
+
+
+def test_a_slow_first_run_does_not_decide_how_often_a_short_job_is_repeated():
+    clock = FakeClock()
+    assert alternate([clock.job("a", 0.05, 1e-3)], 0.0, clock.now) == [[pytest.approx(1e-3)]]
+    assert len(clock.ran) == 2 + 2
 
 
 def test_rates_ratios_and_decibels():
