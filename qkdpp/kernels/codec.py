@@ -141,8 +141,8 @@ def decode_bits(data: bytes, n: int) -> BitArray8:
     count = int(_BITS_HEADER.unpack_from(data)[1])
     if count > n:
         raise ValueError("more positions than flags")
-    flags = np.full(n, data[0] == _Form.ZEROS, dtype=np.uint8)
     marked = _decode(data[_BITS_HEADER.size :], count, n - 1)
+    flags = np.full(n, data[0] == _Form.ZEROS, dtype=np.uint8)
     if backend() == "c":
         compiled_bits.flip_flags(flags, marked)
     else:

@@ -102,7 +102,12 @@ def encode_gaps(gaps: Ints) -> bytes:
 
 
 def decode_gaps(code: bytes, n: int, limit: int) -> Ints:
-    """The ``n`` >= 1 positions, at most ``limit``; ValueError for a code of anything else."""
+    """The ``n`` >= 1 positions, at most ``limit``; ValueError for a code of anything else.
+
+    A code without a bit for every gap is refused before there is memory for ``n``.
+    """
+    if n > 8 * len(code):
+        raise ValueError(_faults()[_kernels()[0].QK_CODE_TRUNCATED])
     positions = np.empty(n, dtype=np.int64)
     status = _kernels()[0].qk_gaps_decode(_at(positions, out=True), n, code, len(code), limit)
     if status:

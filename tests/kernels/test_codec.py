@@ -1,5 +1,6 @@
 """Codec of announcements: a slow reader of the format page, the entropy of the gaps, hostile input."""
 
+import tracemalloc
 from collections.abc import Callable
 from math import log2
 from pathlib import Path
@@ -190,6 +191,21 @@ def test_hostile_slots(data: str, n: int) -> None:
 def test_hostile_flags(data: str, n: int) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_bits(bytes.fromhex(data), n)
+
+
+def test_a_short_code_for_many_values_takes_no_memory(tier: str) -> None:
+    code = bytes.fromhex("01" + "00" + NONE + "01")
+    tracemalloc.start()
+    try:
+        for decode in (
+            lambda: decode_slots(code, 1 << 30, LIMIT),
+            lambda: decode_bits(b"\1\0\0\0\x20" + code, 1 << 30),
+        ):
+            with pytest.raises(ValueError, match=r"."):
+                decode()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_counts_out_of_range() -> None:
