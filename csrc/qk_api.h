@@ -77,6 +77,14 @@ size_t qk_toeplitz_modified_scratch_words(size_t n_bits, size_t out_bits);
 int qk_t2_decode(int64_t *time, uint8_t *ids, size_t capacity, uint64_t *state, const uint8_t *words, size_t n_words,
                  uint64_t wrap, int family);
 
+/* 64-bit words (docs/formats/sfifteen.md) to times and labels: the time is word >> shift (5 to 40) and goes on where it
+ * jumps by more than half its range; the label is table[word & 31], and QK_NO_LABEL leaves the word out. Room for n
+ * each; counts: how often each of the 32 entries came. state: wraps counted and the last time (in, out), tags written.
+ * QK_NO_ROOM: the time would pass 2^62. */
+#define QK_NO_LABEL 255
+int qk_words_decode(int64_t *time, uint8_t *ids, uint64_t *counts, uint64_t *state, const uint8_t *words, size_t n,
+                    int shift, const uint8_t *table);
+
 /* How many tags are earlier than the tag before them. */
 int qk_tags_backward(uint64_t *count, const int64_t *ticks, size_t n);
 

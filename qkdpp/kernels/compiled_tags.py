@@ -23,6 +23,8 @@ Bytes = NDArray[np.uint8]
 PICOHARP, HYDRAHARP_1, HYDRAHARP_2 = range(3)
 """Families of T2 records; the last has overflow records with a count."""
 N_LABELS: Final = 256
+NO_LABEL: Final = 255
+N_PATTERNS: Final = 32
 _T2_STATE: Final = 5
 
 
@@ -119,6 +121,42 @@ def decode_t2(words: NDArray[np.uint32], overflows: int, wrap: int, family: int,
     )
     after, n_tags, n_read, meaningless, backward = state.tolist()
     return DecodedT2(n_tags, n_read, after, meaningless, backward)
+
+
+class DecodedWords(NamedTuple):
+    """What one call of :func:`decode_words` found; ``counts`` (int64[32]): how often each of the lowest 5 bits came."""
+
+    time: Ints
+    ids: Bytes
+    counts: Ints
+    wraps: int
+    last: int
+
+
+def decode_words(words: NDArray[np.uint64], shift: int, table: Bytes, wraps: int, last: int) -> DecodedWords | None:
+    """Times and labels of 64-bit words whose label (``table[word & 31]``) is not ``NO_LABEL``.
+
+    ``wraps`` and ``last`` (time of the word before) are carried from call to call; None if the time passes 2^62.
+    """
+    lib, from_buffer, types = _kernels()
+    time, ids = np.empty(words.size, dtype=np.int64), np.empty(words.size, dtype=np.uint8)
+    counts, state = np.zeros(N_PATTERNS, dtype=np.uint64), np.array([wraps, last, 0], dtype=np.uint64)
+    status = lib.qk_words_decode(
+        _at(time, out=True),
+        _at(ids, out=True),
+        _at(counts, out=True),
+        _at(state, out=True),
+        from_buffer(types["|u1"], words),
+        words.size,
+        shift,
+        _at(table),
+    )
+    if status == lib.QK_NO_ROOM:
+        return None
+    _ensure(status)
+    wraps, last, n = state.tolist()
+    ids.resize(n, refcheck=False)
+    return DecodedWords(_shrunk(time, n), ids, counts.view(np.int64), wraps, last)
 
 
 def count_backward(ticks: Ints) -> int:

@@ -22,7 +22,7 @@ from qkdpp.core.bits import Bits
 from qkdpp.core.errors import FormatError
 from qkdpp.sources.batches import Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import file_size, open_file, record_blocks
-from qkdpp.sources.sfifteen import OLD_TICK_AS, TICK_AS, Patterns, joined, pattern_fields
+from qkdpp.sources.sfifteen import OLD_TICK_AS, TICK_AS, Patterns, joined
 
 RAW, TIMES, VALUES, MATCHES, KEY = 1, 2, 3, 4, 7
 UNIVERSAL = 0x100
@@ -100,7 +100,7 @@ def _open_raw(request: Request, headers: list[EpochHeader], metadata: Metadata) 
         position = 0
         for header in headers:
             for words in _raw_words(header, tally):
-                kept, ids = patterns.channels(*pattern_fields(words), position, tally)
+                kept, ids = patterns.channels(words, position, tally)
                 position += words.size
                 yield Batch(ticks=_times(words[kept], header, headers[0].epoch, tick_as), ids=ids)
 

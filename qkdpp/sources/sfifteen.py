@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from qkdpp.core.entropy import SEED_BYTES, OsEntropy, expand
 from qkdpp.core.errors import FormatError
 from qkdpp.core.tags import TimeTags
+from qkdpp.kernels.backend import backend
+from qkdpp.kernels.compiled_tags import NO_LABEL, DecodedWords, decode_words
+from qkdpp.kernels.tags import count_labels
 from qkdpp.sources.batches import Batch, Metadata, Opened, Request, Tally
 from qkdpp.sources.blocks import open_file, record_blocks, whole_records
 from qkdpp.sources.detect import refuse_known
@@ -34,6 +37,10 @@ OLD_TICK_AS = 125_000_000
 TDC1_TICK_AS = 2_000_000_000
 PATTERN_ID = 100
 _DUMMY = 0x10
+_MULTI = np.bitwise_count(np.arange(_DUMMY, dtype=np.uint8)) > 1
+"""Which patterns name several inputs."""
+_UNDRAWN = 254
+"""Stands for an input that is still to be drawn."""
 _TDC1_BITS = 27
 _MAX_EMPTY_SHARE = 0.005
 
@@ -46,39 +53,58 @@ class Patterns:
 
     def __init__(self, request: Request) -> None:
         self.rule = request.text("patterns", "random", ("random", "drop", "keep"))
+        patterns = np.arange(_DUMMY, dtype=np.uint8)
+        self.table = np.full(2 * _DUMMY, NO_LABEL, dtype=np.uint8)
+        """Channel id by the lowest five bits of a word; NO_LABEL leaves it out."""
+        self.table[1:_DUMMY] = np.bitwise_count(patterns[1:] - np.uint8(1)) + np.uint8(1)
+        multi = {
+            "random": np.uint8(_UNDRAWN),
+            "drop": np.uint8(NO_LABEL),
+            "keep": patterns[_MULTI] + np.uint8(PATTERN_ID),
+        }
+        self.table[:_DUMMY][_MULTI] = multi[self.rule]
         self._seed = OsEntropy().bytes(SEED_BYTES)
         self._name = str(request.paths[0])
 
     def channels(
-        self, pattern: NDArray[np.uint8], is_dummy: NDArray[np.bool_], position: int, tally: Tally
+        self, words: NDArray[np.unsignedinteger], position: int, tally: Tally
     ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
         """Which events stay, and the channel id of each of those.
 
         Args:
-            pattern: uint8[n], 0 to 15.
-            is_dummy: bool[n].
+            words: unsigned[n], event words; dummy flag and inputs are the lowest five bits.
             position: number of the first event in the recording (addresses the random draws).
             tally: takes dummies and multi-bit patterns.
         """
-        n_inputs = np.bitwise_count(pattern)
-        empty = int(np.count_nonzero((n_inputs == 0) & ~is_dummy))
-        if empty > _MAX_EMPTY_SHARE * pattern.size:
+        pattern = _pattern(words)
+        counts = count_labels(pattern)
+        self.book(counts, tally)
+        ids = self.table[pattern]
+        kept = ids != NO_LABEL
+        return kept, self.settled(ids[kept], counts, words, position)
+
+    def book(self, counts: NDArray[np.int64], tally: Tally) -> None:
+        """Books what ``counts`` (by the lowest five bits) says; FormatError if too many events name no input."""
+        n, empty = int(counts.sum()), int(counts[0])
+        if empty > _MAX_EMPTY_SHARE * n:
             raise FormatError(
-                f"{self._name}: {empty} of {pattern.size} events name no detector: "
+                f"{self._name}: {empty} of {n} events name no detector: "
                 "the file is not what it was declared to be, check format and options"
             )
         if empty:
             tally.warn(f"{self._name}: events without a detector were skipped")
-        multi = (n_inputs > 1) & ~is_dummy
-        tally.dummies += int(np.count_nonzero(is_dummy))
-        tally.multi_bit_patterns += int(np.count_nonzero(multi))
-        ids = np.bitwise_count(pattern - np.uint8(1)).astype(np.uint8) + np.uint8(1)
-        if self.rule == "keep":
-            ids[multi] = pattern[multi] + np.uint8(PATTERN_ID)
-        elif self.rule == "random" and multi.any():
-            ids[multi] = self._drawn(pattern, np.flatnonzero(multi), position)
-        kept = ~is_dummy & (n_inputs == 1 if self.rule == "drop" else n_inputs > 0)
-        return kept, ids[kept]
+        tally.dummies += int(counts[_DUMMY : 2 * _DUMMY].sum())
+        tally.multi_bit_patterns += int(counts[:_DUMMY][_MULTI].sum())
+
+    def settled(
+        self, ids: NDArray[np.uint8], counts: NDArray[np.int64], words: NDArray[np.unsignedinteger], position: int
+    ) -> NDArray[np.uint8]:
+        """``ids`` of those of the words that stay, with the inputs drawn that are to be drawn."""
+        if self.rule == "random" and counts[:_DUMMY][_MULTI].any():
+            pattern = _pattern(words)
+            at = np.flatnonzero(self.table[pattern] == _UNDRAWN)
+            ids[ids == _UNDRAWN] = self._drawn(pattern, at, position)
+        return ids
 
     def _drawn(self, pattern: NDArray[np.uint8], at: NDArray[np.intp], position: int) -> NDArray[np.uint8]:
         """One set bit of every pattern: the one at ``floor(u * count / 2^32)`` with u uniform in 32 bits."""
@@ -120,10 +146,24 @@ class Unroller:
             count += change
             wraps[at] = change
             if count * self._span >= 1 << 62:
-                raise FormatError(f"{self._name}: the time wraps again and again; is the format right?")
+                raise self._endless()
         total = np.cumsum(wraps) + self._wraps
         self._wraps = count
         return time + total * np.int64(self._span)
+
+    def decode(self, words: Words, shift: int, table: NDArray[np.uint8]) -> DecodedWords:
+        """Times (``words >> shift``) and labels of one block by the compiled kernel."""
+        last = self._last
+        if last is None:
+            last = int(words[0]) >> shift if words.size else 0
+        found = decode_words(np.ascontiguousarray(words), shift, table, self._wraps, last)
+        if found is None:
+            raise self._endless()
+        self._wraps, self._last = found.wraps, found.last
+        return found
+
+    def _endless(self) -> FormatError:
+        return FormatError(f"{self._name}: the time wraps again and again; is the format right?")
 
 
 def open_a1(request: Request) -> Opened:
@@ -193,27 +233,36 @@ def _paired(halves: Iterator[Words], path: Path, tally: Tally) -> Iterator[Words
 
 def _opened(request: Request, words: WordStream) -> Opened:
     tick_as = request.fixed_tick(TICK_AS, OLD_TICK_AS)
-    shift = np.uint64(10 if tick_as == TICK_AS else 15)
+    shift = 10 if tick_as == TICK_AS else 15
     patterns = Patterns(request)
     name = str(request.paths[0])
 
     def stream(tally: Tally) -> Iterator[Batch]:
-        unroller = Unroller(1 << (64 - int(shift)), name)
+        unroller = Unroller(1 << (64 - shift), name)
         position = 0
         for block in words(tally):
-            time = unroller.unroll((block >> shift).astype(np.int64))
-            kept, ids = patterns.channels(*pattern_fields(block), position, tally)
+            yield _decoded(block, shift, (unroller, patterns), position, tally)
             position += block.size
-            yield Batch(ticks=time[kept], ids=ids)
 
     metadata: Metadata = {"patterns": patterns.rule}
     return Opened(tick_as=tick_as, metadata=metadata, streams=(stream,), headerless=True)
 
 
-def pattern_fields(words: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Detector pattern (uint8[n]) and dummy flag (bool[n]) of event words."""
-    low = words.astype(np.uint8)
-    return low & np.uint8(15), (low & np.uint8(_DUMMY)) != 0
+def _decoded(words: Words, shift: int, state: tuple[Unroller, Patterns], position: int, tally: Tally) -> Batch:
+    """Tags of a block of words."""
+    unroller, patterns = state
+    if backend() == "c":
+        found = unroller.decode(words, shift, patterns.table)
+        patterns.book(found.counts, tally)
+        return Batch(ticks=found.time, ids=patterns.settled(found.ids, found.counts, words, position))
+    time = unroller.unroll((words >> np.uint64(shift)).astype(np.int64))
+    kept, ids = patterns.channels(words, position, tally)
+    return Batch(ticks=time[kept], ids=ids)
+
+
+def _pattern(words: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+    """The lowest five bits of event words: dummy flag and detector pattern."""
+    return words.astype(np.uint8) & np.uint8(2 * _DUMMY - 1)
 
 
 def open_tdc1(request: Request) -> Opened:
@@ -231,7 +280,7 @@ def open_tdc1(request: Request) -> Opened:
                 time = (words >> np.uint32(5)).astype(np.int64)
                 count = np.cumsum(np.diff(time, prepend=np.int64(last)) < 0) + wraps
                 wraps, last = int(count[-1]), int(time[-1])
-                kept, ids = patterns.channels(*pattern_fields(words), position, tally)
+                kept, ids = patterns.channels(words, position, tally)
                 position += words.size
                 yield Batch(ticks=(time + (count << _TDC1_BITS))[kept], ids=ids)
 

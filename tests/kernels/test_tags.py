@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qkdpp.core.errors import FormatError
 from qkdpp.kernels import available, compiled_tags, tags
 from qkdpp.sources.picoquant_records import LAYOUTS, Decoder
+from qkdpp.sources.sfifteen import Unroller
 
 if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
@@ -95,6 +97,62 @@ def test_an_unknown_family_is_refused(kernels: Any, arena: Arena) -> None:
     none, state = kernels.ffi.NULL, arena.array("uint64_t", np.zeros(5, dtype="u8"))
     for family in (-1, kernels.lib.QK_T2_FAMILIES):
         assert kernels.lib.qk_t2_decode(none, none, 0, state, none, 0, 1, family) == kernels.lib.QK_BAD_SIZE
+
+
+def event_words(n: int, shift: int, share_of_jumps: float) -> NDArray[np.uint64]:
+    """Times that go on from word to word, jump anywhere, and wrap."""
+    span = 1 << (64 - shift)
+    steps = np.where(RNG.random(n) < share_of_jumps, RNG.integers(0, span, n), RNG.integers(-100, span // 50, n))
+    time = np.cumsum(steps.astype(np.int64)) % span
+    return time.astype(np.uint64) << np.uint64(shift) | RNG.integers(0, 1 << min(shift, 10), n, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("shift", [10, 15, 27])
+@pytest.mark.parametrize("jumps", [0.0, 0.01, 0.9])
+def test_event_words(kernels: Any, arena: Arena, shift: int, jumps: float) -> None:
+    table = RNG.integers(0, 8, 32, dtype=np.uint8)
+    table[RNG.integers(0, 32, 10)] = compiled_tags.NO_LABEL
+    for length in LENGTHS:
+        words = event_words(length, shift, jumps)
+        n = words.size
+        labels = table[words.astype(np.uint8) & 31]
+        try:
+            time = Unroller(1 << (64 - shift), "run").unroll((words >> np.uint64(shift)).astype(np.int64))
+        except FormatError:
+            time = None
+        out, ids = arena.array("int64_t", np.zeros(n, "i8")), arena.array("uint8_t", np.zeros(n, "u1"))
+        counts = arena.array("uint64_t", np.zeros(32, "u8"))
+        state = arena.array("uint64_t", np.array([0, int(words[0]) >> shift if n else 0, 0], dtype="u8"))
+        at = arena.array("uint8_t", words), n, shift, arena.array("uint8_t", table)
+        status = kernels.lib.qk_words_decode(out, ids, counts, state, *at)
+        if time is None:
+            assert status == kernels.lib.QK_NO_ROOM
+            continue
+        assert status == kernels.lib.QK_OK
+        kept = labels != compiled_tags.NO_LABEL
+        n_tags = int(arena.read(state, "u8", 3)[2])
+        assert n_tags == kept.sum()
+        np.testing.assert_array_equal(arena.read(out, "i8", n_tags), time[kept])
+        np.testing.assert_array_equal(arena.read(ids, "u1", n_tags), labels[kept])
+        expected = np.bincount((words & np.uint64(31)).astype(np.int64), minlength=32)
+        np.testing.assert_array_equal(arena.read(counts, "i8", 32), expected)
+
+
+def test_event_words_in_blocks(kernels: Any) -> None:
+    words, table = event_words(5000, 15, 0.002), np.arange(32, dtype=np.uint8)
+    plain, parts, start = Unroller(1 << 49, "run"), Unroller(1 << 49, "run"), 0
+    for stop in (1, 2, 700, 701, 5000):
+        block = words[start:stop]
+        expected = plain.unroll((block >> np.uint64(15)).astype(np.int64))
+        np.testing.assert_array_equal(parts.decode(block, 15, table).time, expected)
+        start = stop
+
+
+def test_words_with_a_shift_out_of_range_are_refused(kernels: Any) -> None:
+    none = kernels.ffi.NULL
+    for shift in (-1, 4, 41, 64):
+        status = kernels.lib.qk_words_decode(none, none, none, none, none, 0, shift, none)
+        assert status == kernels.lib.QK_BAD_SIZE
 
 
 def test_backward_and_labels(kernels: Any, arena: Arena) -> None:
