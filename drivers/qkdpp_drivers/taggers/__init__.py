@@ -2,6 +2,8 @@
 
 DRIVERS: dict[str, str] = {
     "lectrotic4": "qkdpp_drivers.taggers.lectrotic4:LectroTic4",
+    "raw64": "qkdpp_drivers.taggers.raw64:Raw64",
+    "swabian": "qkdpp_drivers.taggers.swabian:SwabianTagger",
     "tdc1": "qkdpp_drivers.taggers.tdc1:Tdc1",
 }
 """Name of each driver and where its class is (``module:class``)."""

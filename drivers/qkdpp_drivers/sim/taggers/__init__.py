@@ -2,6 +2,7 @@
 
 SIMULATORS: dict[str, tuple[str, str]] = {
     "lectrotic4": ("qkdpp_drivers.sim.taggers.lectrotic4:alone", "pty"),
+    "raw64": ("qkdpp_drivers.sim.taggers.raw64:alone", "tcp"),
     "tdc1": ("qkdpp_drivers.sim.taggers.tdc1:alone", "pty"),
 }
 """Name of each, the function ``(clock, rng) -> instrument`` that makes it in a trivial world (``module:function``),
