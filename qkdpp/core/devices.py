@@ -52,6 +52,7 @@ FLAGS: dict[str, str] = {
     "unordered": "events came too late to be put in order and were dropped",
     "reference_lost": "the instrument lost its reference clock and has stopped",
     "stream_error": "the instrument reported an error of its stream",
+    "shed": "the computer could not keep up, and a whole interval of all channels was dropped",
     "ended": "the stream is over and will not go on by itself",
 }
 

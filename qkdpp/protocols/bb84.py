@@ -23,8 +23,7 @@ from qkdpp.protocols.conditions import charged, hear_clicks, judge_drift, tell_c
 from qkdpp.protocols.distillation import LengthRule, Party, SiftedKey, distil, hello
 from qkdpp.protocols.parameters import Parameters, Source
 from qkdpp.sifting import bb84 as sifting
-from qkdpp.sifting.bb84 import Rules, Sifted
-from qkdpp.sources.prepared import PreparedRecord
+from qkdpp.sifting.bb84 import PreparedStates, Rules, Sifted
 from qkdpp.timing.detect import Detections
 
 
@@ -44,7 +43,7 @@ def security(parameters: Parameters) -> Security:
     return parameters.security.estimation()
 
 
-def alice(record: PreparedRecord, party: Party) -> Stage[Bits]:
+def alice(record: PreparedStates, party: Party) -> Stage[Bits]:
     """Alice's block: her secret key, or an abort."""
     party.log.start()
     party.log.facts["test_mode"] = record.test_mode

@@ -89,6 +89,11 @@ class PreparedStates(Protocol):
         """The public string among the pulses, if there is one."""
         ...
 
+    @property
+    def test_mode(self) -> bool:
+        """Whether the states follow from a rule: no key from them is secret."""
+        ...
+
     def lookup(self, slots: NDArray[np.int64]) -> NDArray[np.uint8]:
         """State codes ``intensity << 2 | basis << 1 | bit``; 255 where a slot is not held."""
         ...

@@ -38,6 +38,7 @@ class Synchronisation:
         delay_ps: float64[4], middle of the fullest bin.
         failed: detectors without a peak.
         sync_period_ps: distance of the sync pulses.
+        tick_as: attoseconds per tick of the tags.
     """
 
     bin_ps: float
@@ -45,6 +46,13 @@ class Synchronisation:
     delay_ps: tuple[float, ...]
     failed: tuple[int, ...]
     sync_period_ps: float
+    tick_as: int
+
+    def delay_ticks(self, detector: int) -> float:
+        """The correction in ticks; what lies behind the middle between two sync pulses belongs to the next one."""
+        delay = self.delay_ps[detector]
+        delay -= self.sync_period_ps if delay > self.sync_period_ps / 2 else 0.0
+        return delay * AS_PER_PS / self.tick_as
 
     @property
     def ok(self) -> bool:
@@ -96,4 +104,5 @@ def find_delays(
         delay_ps=tuple(float((i + 0.5) * bin_ps) for i in histogram.argmax(axis=1)),
         failed=tuple(np.flatnonzero(low).tolist()),
         sync_period_ps=sync_period_ps,
+        tick_as=tags.tick_as,
     )

@@ -1,0 +1,182 @@
+"""The start-up sequence of a receiver: which loops run on which instruments, and what they leave behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qkdpp.core.devices import DelayGenerator, PolarisationController, TimeTagger
+from qkdpp.core.errors import DeviceError
+from qkdpp.core.tags import AS_PER_PS
+from qkdpp.node.calibrate import plots
+from qkdpp.node.calibrate.counting import Counting
+from qkdpp.node.calibrate.delay_scan import DelayScan, scan_delays
+from qkdpp.node.calibrate.polarisation import PolarisationFeedback, feed_back
+from qkdpp.node.calibrate.synchronisation import Synchronisation, synchronise
+from qkdpp.node.config import ROLES, CalibrationSection, ReceiverSection
+from qkdpp.node.monitors import Alarm, AlarmSettings, judge_darks, judge_delays
+from qkdpp.timing.pulsed import PulsedParams
+
+_log = logging.getLogger("qkdpp.node")
+
+Result = DelayScan | PolarisationFeedback | Synchronisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """The instruments of a receiver: tagger (started), gate delays by detector code, controllers by basis."""
+
+    tagger: TimeTagger
+    gate_delays: Mapping[int, tuple[DelayGenerator, str]]
+    controllers: tuple[PolarisationController, PolarisationController] | None
+
+
+def bench_of(section: ReceiverSection, devices: Mapping[str, Any]) -> Bench:
+    """The instruments that a configuration names, from the connected devices."""
+    delays = {}
+    for detector, place in section.gate_delays.items():
+        device, _, channel = place.partition(":")
+        delays[ROLES[detector]] = (devices[device], channel)
+    names = section.polarisation
+    return Bench(
+        tagger=devices[section.tagger],
+        gate_delays=delays,
+        controllers=(devices[names[0]], devices[names[1]]) if names else None,
+    )
+
+
+class _Gates:
+    """Gate delays by detector code."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._delays = bench.gate_delays
+
+    def set_delay_ps(self, detector: int, delay_ps: float) -> float:
+        device, channel = self._delays[detector]
+        return device.set_delay_ps(channel, delay_ps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The sender, as the loops ask it."""
+
+    ask: Callable[[str], int]
+
+    def send(self, mode: str) -> None:
+        self.ask(mode)
+
+
+class Calibrator:
+    """Runs the configured loops; results go to ``folder``, alarms to ``alarmed``.
+
+    Args:
+        bench: instruments.
+        section: which loops, with which settings.
+        alarms: thresholds.
+        timing: how the link is timed without a synchronisation calibration.
+        now: seconds of a steady clock.
+        folder: where results and figures go.
+        alarmed: is told of alarms.
+        progress: is told what happens.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        section: CalibrationSection,
+        *,
+        alarms: AlarmSettings,
+        timing: PulsedParams,
+        now: Callable[[], float],
+        folder: Path,
+        alarmed: Callable[[list[Alarm]], None],
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._bench, self._section, self._alarms, self._timing = bench, section, alarms, timing
+        self._now, self._folder, self._alarmed, self._progress = now, folder, alarmed, progress
+        self._done = 0
+        self._delays_ps: tuple[float, ...] | None = None
+
+    def run(self, ask: Callable[[str], int], reason: str) -> PulsedParams:
+        """All loops in order; how the link is timed afterwards. DeviceError if one fails for good."""
+        counting = Counting(self._bench.tagger, self._timing.detector_of_channel, self._now)
+        steps = {"delay": self._delay, "polarisation": self._polarisation, "synchronisation": self._synchronisation}
+        timing = self._timing
+        for name in self._section.steps:
+            self._progress(name)
+            self._done += 1
+            timing = steps[name](counting, _Asked(ask=ask), timing)
+            _log.info("calibration %s (%s) has succeeded", name, reason)
+        return timing
+
+    def _delay(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
+        if set(self._bench.gate_delays) != {0, 1, 2, 3}:
+            raise DeviceError("the delay scan needs receiver.gate_delays for Z0, Z1, X0 and X1")
+        found = scan_delays(_Gates(self._bench), counting, ask, self._section.delay)
+        self._keep("delay", found, lambda path: plots.plot_delay_scan(found, path))
+        if not found.ok:
+            raise DeviceError(
+                f"the delay scan found no maximum for detector {_names(found.failed)}; is it switched on?"
+            )
+        if self._delays_ps is not None:
+            period = self._section.delay.span_ps
+            moved = np.array(found.best_ps) - self._delays_ps
+            moved -= period * np.rint(moved / period)
+            self._alarmed(judge_delays([0.0] * 4, moved.tolist(), self._alarms))
+        self._delays_ps = found.best_ps
+        return timing
+
+    def _polarisation(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
+        if self._bench.controllers is None:
+            raise DeviceError("the polarisation feedback needs receiver.polarisation: two controllers")
+        found = feed_back(self._bench.controllers, counting, ask, self._section.polarisation, self._progress)
+        self._keep("polarisation", found, lambda path: plots.plot_polarisation(found, path))
+        self._alarmed(judge_darks(found.dark_hz, self._alarms))
+        if not found.ok:
+            reached = min(min(one.extinctions) for one in found.tries)
+            raise DeviceError(
+                f"the polarisation feedback reached an extinction of {reached:.0f} only, "
+                f"{self._section.polarisation.extinction:g} are asked for; look at the source and at the fibre"
+            )
+        return timing
+
+    def _synchronisation(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
+        if timing.sync_channel is None:
+            raise DeviceError('the synchronisation calibration needs a channel with the role "sync"')
+        found = synchronise(
+            counting,
+            ask,
+            sync_channel=timing.sync_channel,
+            sync_period_ps=timing.sync_period_pulses * timing.pulse_period_as / AS_PER_PS,
+            settings=self._section.synchronisation,
+        )
+        self._keep("synchronisation", found, lambda path: plots.plot_synchronisation(found, path))
+        if not found.ok:
+            raise DeviceError(f"the synchronisation calibration found no peak for detector {_names(found.failed)}")
+        known = {channel: found.delay_ticks(detector) for channel, detector in timing.detector_of_channel.items()}
+        return replace(timing, known_delay_ticks=known)
+
+    def _keep(self, name: str, found: Result, plot: Callable[[Path], None]) -> None:
+        """Result and figure, numbered in the order of time."""
+        stem = f"{self._done:03d}-{name}"
+        (self._folder / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(_plain(found))))
+        plot(self._folder / f"{stem}.svg")
+
+
+def _names(detectors: tuple[int, ...]) -> str:
+    return ", ".join(tuple(ROLES)[d] for d in detectors)
+
+
+def _plain(found: Result) -> dict[str, Any]:
+    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    return {"ok": found.ok} | {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in fields.items()
+        if name != "histogram"
+    }

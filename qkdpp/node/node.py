@@ -1,0 +1,309 @@
+"""One live node: instruments, link, blocks, alarms, run folder and key store put together.
+
+Everything that happens goes through here once: a block that ends becomes a
+row, its key begins to rest, its figures are judged. A security alarm on either
+side stops key output on both and burns what rests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from qkdpp.core.abort import Aborted
+from qkdpp.core.devices import CurrentMeter
+from qkdpp.core.errors import DeviceError
+from qkdpp.core.stage import Message
+from qkdpp.link.events import Control, Down, Failed, PeerLeft, Up
+from qkdpp.link.pool import Pool
+from qkdpp.node.blocks import BlockRunner
+from qkdpp.node.figures import figures_of, row_of
+from qkdpp.node.live_messages import Release, SecurityAlarm
+from qkdpp.node.monitors import Alarm, AlarmSettings, Board, Level, judge_block, judge_currents, judge_state
+from qkdpp.node.quarantine import LiveStore, Quarantine
+from qkdpp.node.rundir import RunFolder
+from qkdpp.node.sink import Alarm as LinkAlarm
+from qkdpp.node.sink import BlockEnd, NodeEvent, PeerDropped, Reconciled
+from qkdpp.protocols.parameters import Parameters
+
+_log = logging.getLogger("qkdpp.node")
+
+WATCH_S = 0.25
+"""Currents are read and keys are released so often."""
+
+
+class Service(Protocol):
+    """What a role adds: Alice's sender, Bob's receiver, or either end of a pair link."""
+
+    async def heard(self, message: Message) -> None:
+        """A control message that is the role's business."""
+        ...
+
+    async def run(self) -> None:
+        """Works from the moment the link is up for the first time until :meth:`stop`."""
+        ...
+
+    def stop(self) -> None:
+        """Ends :meth:`run`."""
+        ...
+
+    def recalibrate(self, reason: str) -> None:
+        """Something in a block asks for calibration."""
+        ...
+
+    def ended(self, end: BlockEnd) -> None:
+        """A block has ended."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Status:
+    """What a screen and metrics show; changed in the event loop only."""
+
+    name: str
+    role: str
+    link: str = "connecting"
+    blocks: dict[str, int] = field(default_factory=dict)
+    last_row: dict[str, Any] = field(default_factory=dict)
+    secret_bits: int = 0
+    released_bits: int = 0
+    resting_bits: int = 0
+    pool_tags: int = 0
+    alarms: list[Alarm] = field(default_factory=list)
+
+
+class Node:
+    """Runs until :meth:`stop`, or until the link has failed for good.
+
+    Args:
+        runner: blocks over the link; ``pool`` and ``store`` are those it was made with.
+        service: the role.
+        parameters: public ones.
+        alarms: thresholds; ``recalibrate_qber``: error rate from which the service is asked to calibrate.
+        folder: of the run.
+        meters: current meters by detector.
+        look: told of every change of the status.
+        now: seconds of a steady clock.
+    """
+
+    def __init__(
+        self,
+        runner: BlockRunner,
+        pool: Pool,
+        store: LiveStore,
+        *,
+        service: Service,
+        parameters: Parameters,
+        alarms: AlarmSettings,
+        recalibrate_qber: float,
+        folder: RunFolder,
+        status: Status,
+        meters: Mapping[str, CurrentMeter],
+        look: Callable[[Status], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._runner, self._pool, self._service = runner, pool, service
+        self._parameters, self._alarms, self._recalibrate_qber = parameters, alarms, recalibrate_qber
+        self._folder, self._meters, self._look = folder, dict(meters), look
+        self._store = store
+        self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
+        self.board = Board()
+        self.status = status
+        self._first_up = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._released = -1
+
+    def stop(self) -> None:
+        """Opens no more blocks, lets those under way end, takes leave of the peer."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Works until it is stopped; raises what the service or the link failed with."""
+        link = asyncio.create_task(self._runner.run())
+        tasks = [asyncio.create_task(part) for part in (self._events(), self._ends(), self._watch(), self._serve())]
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([link, stopping, tasks[-1]], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._service.stop()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wait([tasks[-1]]), 5.0)
+            await self._runner.close()
+            await asyncio.wait([link])
+            await asyncio.sleep(0)
+            for task in (stopping, *tasks):
+                task.cancel()
+            results = await asyncio.gather(link, *tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    # --- what goes on -----------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        await self._first_up.wait()
+        await self._service.run()
+
+    async def _ends(self) -> None:
+        while True:
+            self._ended(await self._runner.next_end())
+
+    def _ended(self, end: BlockEnd) -> None:
+        row = row_of(end, self._parameters)
+        self._folder.row(row)
+        self._folder.transcript(end.block, end.transcript)
+        self._service.ended(end)
+        result = "ok"
+        if isinstance(end.result, Aborted):
+            result = end.result.reason.value
+            _log.warning("block %d ended without a key: %s %s", end.block, result, dict(end.result.evidence))
+        else:
+            self.status.secret_bits += len(end.result)
+            if self._quarantine.stopped:
+                self._store.burn(end.block, "security alarm")
+            else:
+                self._quarantine.rest(end.block)
+        self.status.blocks[result] = self.status.blocks.get(result, 0) + 1
+        self.status.last_row = row
+        figures = figures_of(end, self._parameters)
+        if figures is not None:
+            self._alarm(judge_block(figures, self._alarms), cleared=_BLOCK_ALARMS)
+        if (qber := row.get("qber")) is not None and qber > self._recalibrate_qber:
+            self._service.recalibrate(f"QBER {qber:.2%}")
+        self._changed()
+
+    async def _watch(self) -> None:
+        """Currents, pool, and the release of keys."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._meters:
+                await self._currents()
+            left = self._pool.remaining
+            self._alarm(judge_state(lost_locks=0, pool_tags=left, settings=self._alarms), cleared=("pool_low",))
+            self.status.pool_tags = left
+            if self.status.role == "bob" and (up_to := self._quarantine.due()) is not None:
+                self._released = up_to
+                self._send(Release(up_to=up_to))
+            self._changed()
+
+    async def _currents(self) -> None:
+        try:
+            names = list(self._meters)
+            values = [await asyncio.to_thread(self._meters[name].current_a) for name in names]
+        except DeviceError as error:
+            self._alarm(
+                [
+                    Alarm(
+                        name="no_current",
+                        level=Level.CRITICAL,
+                        message=f"the detector currents cannot be read: {error}",
+                        remedy="bring the meter back: without it blinding stays unseen",
+                    )
+                ]
+            )
+            return
+        self._alarm(judge_currents(dict(zip(names, values, strict=True)), self._alarms), cleared=("no_current",))
+
+    # --- alarms -----------------------------------------------------------------------------------------------------
+
+    def alarmed(self, found: list[Alarm]) -> None:
+        """Alarms from elsewhere, such as calibration; in the event loop."""
+        self._alarm(found)
+
+    def _alarm(self, found: list[Alarm], *, cleared: tuple[str, ...] = ()) -> None:
+        for alarm in self.board.see(found, cleared=[name for name in cleared if name not in {a.name for a in found}]):
+            _log.error("%s alarm %s: %s; %s", alarm.level, alarm.name, alarm.message, alarm.remedy)
+            self._folder.alarm(asdict(alarm))
+            if alarm.level is Level.SECURITY and not self._quarantine.stopped:
+                self._halt(alarm.name, alarm.message)
+        self.status.alarms = list(self.board.standing.values())
+
+    def _halt(self, name: str, message: str) -> None:
+        """No key leaves any more; what rests is burned here and at the peer."""
+        burned = self._quarantine.stop(name)
+        self._send(SecurityAlarm(name=name, message=message, blocks=burned))
+
+    def _peer_alarm(self, alarm: SecurityAlarm) -> None:
+        self._quarantine.stop(alarm.name)
+        self._alarm(
+            [
+                Alarm(
+                    name=f"peer_{alarm.name}",
+                    level=Level.SECURITY,
+                    message=f"the peer reports: {alarm.message}",
+                    remedy="talk to the people there; both nodes are started again when the cause is found",
+                )
+            ]
+        )
+
+    # --- the link ---------------------------------------------------------------------------------------------------
+
+    def _send(self, message: Message) -> None:
+        if self._first_up.is_set():
+            self._runner.send_control(message)
+
+    async def _events(self) -> None:
+        while (event := await self._runner.next_event()) is not None:
+            await self._event(event)
+            self._changed()
+
+    async def _event(self, event: NodeEvent) -> None:
+        if isinstance(event, Control):
+            await self._control(event.message)
+        elif isinstance(event, Up):
+            self._is_up(event)
+        elif isinstance(event, Down):
+            self.status.link = f"down: {event.reason}"
+            _log.warning("the link is down: %s", event.reason)
+        elif isinstance(event, PeerLeft):
+            self.status.link = "the peer has left"
+        elif isinstance(event, Failed):
+            self.status.link = f"failed: {event.aborted.reason.value}"
+            _log.error("the link has failed: %s %s; %s", event.aborted.reason, event.aborted.evidence, event.remedy)
+        elif isinstance(event, PeerDropped):
+            _log.warning("the peer has dropped blocks %s: %s", event.blocks, event.reason)
+        elif isinstance(event, Reconciled):
+            _log.warning("key of block %d: %s", event.block, "ready" if event.ready else "burned")
+            if event.ready:
+                self._quarantine.rest(event.block)
+        elif isinstance(event, LinkAlarm):
+            self._alarm(
+                [
+                    Alarm(
+                        name=event.reason.value,
+                        level=Level.CRITICAL,
+                        message=f"the link reports {event.reason.value}",
+                        remedy=event.remedy,
+                    )
+                ]
+            )
+
+    def _is_up(self, event: Up) -> None:
+        self.status.link = "up"
+        self._first_up.set()
+        if not event.resumed:
+            _log.info("the link is up, in a new session")
+            if self._quarantine.stopped:
+                self._send(SecurityAlarm(name="standing", message="a security alarm stands here", blocks=[]))
+            elif self.status.role == "bob" and self._released >= 0:
+                self._send(Release(up_to=self._released))
+
+    async def _control(self, message: Message) -> None:
+        if isinstance(message, SecurityAlarm):
+            self._peer_alarm(message)
+        elif isinstance(message, Release):
+            if self.status.role == "alice" and not self._quarantine.stopped:
+                self._store.release(message.up_to)
+        else:
+            await self._service.heard(message)
+
+    def _changed(self) -> None:
+        self.status.resting_bits = sum(self._store.held(block) or 0 for block in self._store.resting())
+        self._look(self.status)
+
+
+_BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "qber_high", "data_loss")

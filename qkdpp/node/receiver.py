@@ -1,0 +1,257 @@
+"""Bob of a prepare-and-measure link: calibrates, streams, cuts blocks, and begins them.
+
+One thread reads the tagger (:mod:`qkdpp.node.pump`), one cuts and resolves; the event loop talks to the peer. An
+*epoch* is a stretch of random states: pulses count from its beginning, which the receiver recognises by the first
+sync pulse after darkness. Something that asks for calibration ends the epoch; blocks that are under way go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qkdpp.core.abort import Abort
+from qkdpp.core.devices import TimeTagger
+from qkdpp.core.entropy import Entropy
+from qkdpp.core.errors import DeviceError, LinkError
+from qkdpp.core.stage import Message
+from qkdpp.core.tags import AS_PER_S, TimeTags
+from qkdpp.node.blocks import BlockRunner
+from qkdpp.node.live_messages import Ask, Asked, Propose
+from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
+from qkdpp.node.pump import Pump
+from qkdpp.protocols import bb84
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.distillation import Party
+from qkdpp.protocols.parameters import Parameters
+from qkdpp.timing.pulsed import PulsedParams
+
+_log = logging.getLogger("qkdpp.node")
+
+DARK_S = 0.1
+"""Darkness before an epoch; half of it without sync pulses marks the beginning."""
+START_RANGE_S = 1e-3
+"""The first sync pulse that is seen is the first that was sent, give or take this."""
+ANSWER_S = 20.0
+RETRY_S = 1.0
+LOST_LOCKS = 2
+"""Blocks in a row without a lock that end an epoch."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What a screen shows of the receiver."""
+
+    doing: str = "starting"
+    epoch: int = 0
+    rate_hz: float = 0.0
+    dropped_blocks: int = 0
+    lost_locks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How the receiver works.
+
+    Attributes:
+        parameters: public ones.
+        block_pulses: pulses of a block.
+        calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
+            from then on; DeviceError if it fails for good.
+    """
+
+    parameters: Parameters
+    block_pulses: int
+    calibrate: Callable[[Callable[[str], int], str], PulsedParams]
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Why an epoch ends; set from any thread."""
+
+    reason: str = ""
+    event: threading.Event = field(default_factory=threading.Event)
+
+    def set(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self.event.set()
+
+
+class Receiver:
+    """Runs epochs until it is stopped.
+
+    Args:
+        runner: runs the blocks.
+        tagger: connected.
+        plan: see :class:`Plan`.
+        entropy: of a block, by its number.
+        now: seconds of a steady clock.
+        on_block: told of every block that begins, with what was detected.
+    """
+
+    def __init__(
+        self,
+        runner: BlockRunner,
+        tagger: TimeTagger,
+        plan: Plan,
+        *,
+        entropy: Callable[[int], Entropy],
+        now: Callable[[], float],
+        on_block: Callable[[int, LiveBlock], None],
+    ) -> None:
+        self._runner, self._tagger, self._plan = runner, tagger, plan
+        self._entropy, self._now, self._on_block = entropy, now, on_block
+        self._questions: dict[int, asyncio.Future[Asked]] = {}
+        self._ending = False
+        self._stop = _Stop()
+        self.progress = Progress()
+
+    # --- what the node calls ----------------------------------------------------------------------------------------
+
+    async def heard(self, message: Message) -> None:
+        """One control message of the sender."""
+        if not isinstance(message, Asked):
+            return
+        waiting = self._questions.pop(message.number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def recalibrate(self, reason: str) -> None:
+        """Ends the epoch and calibrates; blocks that have begun go on."""
+        self._stop.set(reason)
+
+    def stop(self) -> None:
+        """Ends for good."""
+        self._ending = True
+        self._stop.set("the node stops")
+
+    async def run(self) -> None:
+        """Calibrates and streams until :meth:`stop`; DeviceError if the tagger or calibration fails for good."""
+        loop = asyncio.get_running_loop()
+        reason = "start"
+        await asyncio.to_thread(self._tagger.start)
+        try:
+            while not self._ending:
+                self._stop = _Stop()
+                self.progress.doing = f"calibrating ({reason})"
+                try:
+                    timing = await asyncio.to_thread(self._plan.calibrate, self._asker(loop), reason)
+                    if not self._ending:
+                        reason = await self._epoch(timing, loop)
+                except LinkError as error:
+                    _log.warning("%s; trying again", error)
+                    reason = "link"
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            await asyncio.to_thread(self._tagger.stop)
+
+    async def ask(self, mode: str) -> int:
+        """Asks the sender to send something; its epoch. DeviceError if it cannot, LinkError if it does not answer."""
+        number = self._runner.new_number()
+        waiting: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
+        self._questions[number] = waiting
+        self._runner.send_control(Ask(number=number, mode=mode))
+        try:
+            answer = await asyncio.wait_for(waiting, ANSWER_S)
+        except TimeoutError:
+            self._questions.pop(number, None)
+            raise LinkError(f"the sender did not answer the request for {mode} within {ANSWER_S:g} s") from None
+        if answer.error:
+            raise DeviceError(f"the sender cannot send {mode}: {answer.error}")
+        return answer.epoch
+
+    def _asker(self, loop: asyncio.AbstractEventLoop) -> Callable[[str], int]:
+        """The same for a thread."""
+        return lambda mode: asyncio.run_coroutine_threadsafe(self.ask(mode), loop).result()
+
+    # --- an epoch ---------------------------------------------------------------------------------------------------
+
+    async def _epoch(self, timing: PulsedParams, loop: asyncio.AbstractEventLoop) -> str:
+        """One epoch; why it ended."""
+        self.progress.doing = "locking"
+        with Pump(self._tagger) as pump:
+            await self.ask("OFF")
+            await asyncio.sleep(DARK_S)
+            self.progress.epoch = epoch = await self.ask("RANDOM")
+            return await asyncio.to_thread(self._stream, pump, timing, epoch, loop)
+
+    def _stream(self, pump: Pump, timing: PulsedParams, epoch: int, loop: asyncio.AbstractEventLoop) -> str:
+        """In a thread: from chunks to blocks, until something ends the epoch."""
+        blocks: PulsedBlocks | None = None
+        beginning = _Beginning(timing.sync_channel)
+        while not self._stop.event.is_set():
+            chunk = pump.take(0.2)
+            if chunk is None:
+                continue
+            for flag in chunk.flags:
+                _log.warning("the time tagger reports %s; what it lost is not used", flag)
+            tags = chunk.tags
+            if blocks is None:
+                start = beginning.find(tags)
+                if start is None:
+                    continue
+                blocks = PulsedBlocks(
+                    timing,
+                    tick_as=tags.tick_as,
+                    n_pulses=self._plan.block_pulses,
+                    start_tick=start,
+                    start_range_s=START_RANGE_S,
+                )
+            dropped = blocks.add(tags)
+            self.progress.dropped_blocks += len(dropped)
+            for number in dropped:
+                _log.warning("block %d of epoch %d is dropped: this computer cannot keep up", number, epoch)
+            self._resolve_ready(blocks, epoch, loop)
+            if blocks.lost_locks >= LOST_LOCKS:
+                return "no lock"
+        return self._stop.reason
+
+    def _resolve_ready(self, blocks: PulsedBlocks, epoch: int, loop: asyncio.AbstractEventLoop) -> None:
+        while (cut := blocks.cut()) is not None and not self._stop.event.is_set():
+            number = self._runner.new_number()
+            entropy = self._entropy(number)
+            self.progress.rate_hz = len(cut.tags) / max(cut.tags.duration_s, 1e-9)
+            try:
+                found = blocks.resolve(cut, entropy)
+            except Abort as abort:
+                self.progress.lost_locks = blocks.lost_locks
+                _log.warning("block %d of epoch %d has no clock: %s", cut.number, epoch, abort)
+                continue
+            self.progress.doing, self.progress.lost_locks = "distilling", 0
+            asyncio.run_coroutine_threadsafe(self._begin(number, epoch, found, entropy), loop).result()
+
+    async def _begin(self, number: int, epoch: int, found: LiveBlock, entropy: Entropy) -> None:
+        """Begins a block on both sides; waits for a free place."""
+        log = BlockLog(now=self._now)
+        log.facts |= {"epoch": epoch, "tags": len(found.tags), "recovered": found.recovered}
+        log.facts["detections"] = found.detections
+        party = Party(role="bob", parameters=self._plan.parameters, entropy=entropy, log=log)
+        first = found.number * self._plan.block_pulses
+        self._runner.send_control(Propose(block=number, epoch=epoch, first=first, count=self._plan.block_pulses))
+        self._on_block(number, found)
+        await self._runner.open(number, bb84.bob(lambda: found.detections, party), log)
+
+
+class _Beginning:
+    """Looks for the first sync pulse after darkness, or (without a sync channel) for the first tag after it."""
+
+    def __init__(self, sync_channel: int | None) -> None:
+        self._channel = sync_channel
+        self._last: int | None = None
+
+    def find(self, tags: TimeTags) -> int | None:
+        """The tick of the beginning once it has come."""
+        times = tags.ticks if self._channel is None else tags.of_channel(self._channel)
+        if self._last is None and len(tags):
+            self._last = int(tags.ticks[0])
+        if not times.size or self._last is None:
+            return None
+        dark = round(DARK_S / 2 * AS_PER_S / tags.tick_as)
+        at = np.flatnonzero(np.diff(times, prepend=self._last) > dark)
+        self._last = int(times[-1])
+        return int(times[at[-1]]) if at.size else None

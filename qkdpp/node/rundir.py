@@ -1,0 +1,126 @@
+"""The folder of a run: configuration, device snapshots, log, one row per block, transcripts, calibrations.
+
+``blocks.jsonl`` and ``blocks.csv`` hold the same rows (``docs/formats/node.md``). Nothing in here is secret but what
+``recording`` puts there; rows are written when they are complete, and files are never replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from qkdpp.core.errors import InputError
+from qkdpp.link.endpoint import Record
+from qkdpp.link.transcript import write_transcript
+
+COLUMNS: Final = (
+    "block",
+    "epoch",
+    "time",
+    "seconds",
+    "tags",
+    "detections",
+    "sifted_bits",
+    "qber",
+    "qber_z",
+    "qber_x",
+    "leak_bits",
+    "f_ec",
+    "secret_bits",
+    "pool_bits",
+    "abort",
+    "lost_share",
+    "clock_residual_ps",
+    "clock_rate_ppm",
+    "messages",
+    "bytes",
+    "stage_seconds",
+)
+"""What a row may hold; what does not apply stays empty."""
+
+
+def utc_now() -> str:
+    """The time of day as written in rows and logs."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class RunFolder:
+    """A new folder ``NAME-DATE-TIME`` under ``parent``; InputError if it cannot be made."""
+
+    def __init__(self, parent: Path, name: str) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self.path = parent / f"{name}-{stamp}"
+        try:
+            self.path.mkdir(parents=True)
+            for part in ("transcripts", "calibration", "tags"):
+                (self.path / part).mkdir()
+        except OSError as error:
+            raise InputError(f"{self.path}: the folder of the run cannot be made ({error})") from error
+        self._csv = self.path / "blocks.csv"
+        with self._csv.open("x", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(COLUMNS)
+        self._log = logging.FileHandler(self.path / "log.jsonl", encoding="utf-8")
+        self._log.setFormatter(_JsonLines())
+        logging.getLogger("qkdpp").addHandler(self._log)
+
+    def close(self) -> None:
+        """Ends the log."""
+        logging.getLogger("qkdpp").removeHandler(self._log)
+        self._log.close()
+
+    def keep(self, name: str, text: str) -> None:
+        """One file of text, such as the configuration."""
+        with (self.path / name).open("x", encoding="utf-8") as file:
+            file.write(text)
+
+    def snapshot(self, device: str, fields: Mapping[str, object]) -> None:
+        """All settings of a device at this moment, appended to ``devices.jsonl``."""
+        self._append("devices.jsonl", {"time": utc_now(), "device": device, "settings": dict(fields)})
+
+    def alarm(self, fields: Mapping[str, object]) -> None:
+        """One alarm, appended to ``alarms.jsonl``."""
+        self._append("alarms.jsonl", {"time": utc_now(), **fields})
+
+    def row(self, fields: Mapping[str, object]) -> None:
+        """One block."""
+        unknown = set(fields) - set(COLUMNS)
+        if unknown:
+            raise ValueError(f"no columns for {', '.join(sorted(unknown))}")
+        self._append("blocks.jsonl", dict(fields))
+        with self._csv.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([_cell(fields.get(name)) for name in COLUMNS])
+
+    def transcript(self, block: int, records: list[Record]) -> None:
+        """All frames of a block."""
+        write_transcript(self.path / "transcripts" / f"{block}", records)
+
+    def _append(self, name: str, fields: Mapping[str, object]) -> None:
+        with (self.path / name).open("ab") as file:
+            file.write(msgspec.json.encode(fields) + b"\n")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
+    return "" if value is None else value
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "from": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info is not None:
+            fields["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields).decode()

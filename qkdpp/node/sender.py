@@ -1,0 +1,119 @@
+"""Alice of a prepare-and-measure link: obeys the receiver's calibration, and answers for the pulses of each block."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from qkdpp.core.devices import Transmitter
+from qkdpp.core.entropy import Entropy
+from qkdpp.core.errors import ConfigError, DeviceError
+from qkdpp.core.stage import Message
+from qkdpp.node.blocks import BlockRunner
+from qkdpp.node.live_messages import Ask, Asked, Propose
+from qkdpp.node.live_record import LiveRecord
+from qkdpp.protocols import bb84
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.distillation import Party
+from qkdpp.protocols.parameters import Parameters
+
+_log = logging.getLogger("qkdpp.node")
+
+
+def check_transmitter(transmitter: Transmitter, parameters: Parameters) -> None:
+    """ConfigError, naming the field, unless the unit sends what the public parameters say."""
+    source = parameters.source
+    if source is None:
+        raise ConfigError("a sender needs a [source] section")
+    stated = transmitter.configuration()
+    wanted: dict[str, object] = {
+        "pulse_period_as": source.pulse_period_as,
+        "intensities": list(source.intensities),
+        "p_intensity": list(source.p_intensity),
+        "p_z": source.p_z_alice,
+    }
+    if parameters.timing.method == "sync":
+        wanted["sync_period_pulses"] = parameters.timing.sync_period_pulses
+    if (string := parameters.sync_string) is not None:
+        wanted["sync_string"] = {"seed": string.seed, "length": string.length, "frame": string.frame}
+    for name, value in wanted.items():
+        if stated.get(name) != value:
+            raise ConfigError(f"the transmitter has {name} = {stated.get(name)}, the public parameters say {value}")
+
+
+class Sender:
+    """Serves the receiver's messages.
+
+    Args:
+        runner: runs the blocks.
+        transmitter: connected, its configuration checked.
+        parameters: public ones.
+        entropy: of a block, by its number.
+        now: seconds of a steady clock.
+    """
+
+    def __init__(
+        self,
+        runner: BlockRunner,
+        transmitter: Transmitter,
+        parameters: Parameters,
+        *,
+        entropy: Callable[[int], Entropy],
+        now: Callable[[], float],
+    ) -> None:
+        self._runner, self._transmitter, self._parameters = runner, transmitter, parameters
+        self._entropy, self._now = entropy, now
+        self._asked: tuple[int, Asked] | None = None
+        self.records: dict[int, LiveRecord] = {}
+        self.mode = "OFF"
+
+    async def heard(self, message: Message) -> None:
+        """One control message of the receiver."""
+        if isinstance(message, Ask):
+            await self._answer(message)
+        elif isinstance(message, Propose):
+            await self._begin(message)
+
+    async def _answer(self, ask: Ask) -> None:
+        """The same question gets the same answer: a repeated one starts no second epoch."""
+        if self._asked is not None and self._asked[0] == ask.number:
+            self._runner.send_control(self._asked[1])
+            return
+        try:
+            epoch = await asyncio.to_thread(self._obey, ask.mode)
+            answer = Asked(number=ask.number, epoch=epoch)
+        except DeviceError as error:
+            _log.error("the transmitter does not send %s: %s", ask.mode, error)
+            answer = Asked(number=ask.number, epoch=0, error=str(error))
+        self._asked = (ask.number, answer)
+        self._runner.send_control(answer)
+
+    def _obey(self, mode: str) -> int:
+        self.mode = mode
+        if mode == "RANDOM":
+            return self._transmitter.start()
+        self._transmitter.send(mode)
+        return 0
+
+    async def _begin(self, proposed: Propose) -> None:
+        source, string = self._parameters.source, self._parameters.sync_string
+        if source is None:
+            raise ConfigError("a sender needs a [source] section")
+        record = LiveRecord(
+            self._transmitter,
+            epoch=proposed.epoch,
+            first=proposed.first,
+            n_pulses=proposed.count,
+            n_codes=4 * len(source.intensities),
+            string=None if string is None else string.build(),
+        )
+        log = BlockLog(now=self._now)
+        log.facts["epoch"] = proposed.epoch
+        party = Party(role="alice", parameters=self._parameters, entropy=self._entropy(proposed.block), log=log)
+        self.records[proposed.block] = record
+        await self._runner.open(proposed.block, bb84.alice(record, party), log)
+        try:
+            await asyncio.to_thread(self._transmitter.release, proposed.epoch, proposed.first)
+        except DeviceError as error:
+            _log.warning("the transmitter keeps old states: %s", error)
