@@ -86,6 +86,7 @@ class Node:
         alarms: thresholds; ``recalibrate_qber``: error rate from which the service is asked to calibrate.
         folder: of the run.
         meters: current meters by detector.
+        pending_alarms: others, such as calibration in its thread, append alarms here.
         look: told of every change of the status.
         now: seconds of a steady clock.
     """
@@ -103,13 +104,14 @@ class Node:
         folder: RunFolder,
         status: Status,
         meters: Mapping[str, CurrentMeter],
+        pending_alarms: list[Alarm],
         look: Callable[[Status], None],
         now: Callable[[], float],
     ) -> None:
         self._runner, self._pool, self._service = runner, pool, service
         self._parameters, self._alarms, self._recalibrate_qber = parameters, alarms, recalibrate_qber
         self._folder, self._meters, self._look = folder, dict(meters), look
-        self._store = store
+        self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
         self.board = Board()
         self.status = status
@@ -182,6 +184,8 @@ class Node:
             await asyncio.sleep(WATCH_S)
             if self._meters:
                 await self._currents()
+            found, self._pending[:] = list(self._pending), []
+            self._alarm(found)
             left = self._pool.remaining
             self._alarm(judge_state(lost_locks=0, pool_tags=left, settings=self._alarms), cleared=("pool_low",))
             self.status.pool_tags = left
@@ -209,10 +213,6 @@ class Node:
         self._alarm(judge_currents(dict(zip(names, values, strict=True)), self._alarms), cleared=("no_current",))
 
     # --- alarms -----------------------------------------------------------------------------------------------------
-
-    def alarmed(self, found: list[Alarm]) -> None:
-        """Alarms from elsewhere, such as calibration; in the event loop."""
-        self._alarm(found)
 
     def _alarm(self, found: list[Alarm], *, cleared: tuple[str, ...] = ()) -> None:
         for alarm in self.board.see(found, cleared=[name for name in cleared if name not in {a.name for a in found}]):

@@ -25,6 +25,7 @@ from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
 from qkdpp.node.pump import Pump
+from qkdpp.node.sink import BlockEnd
 from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -91,7 +92,6 @@ class Receiver:
         plan: see :class:`Plan`.
         entropy: of a block, by its number.
         now: seconds of a steady clock.
-        on_block: told of every block that begins, with what was detected.
     """
 
     def __init__(
@@ -102,10 +102,9 @@ class Receiver:
         *,
         entropy: Callable[[int], Entropy],
         now: Callable[[], float],
-        on_block: Callable[[int, LiveBlock], None],
     ) -> None:
         self._runner, self._tagger, self._plan = runner, tagger, plan
-        self._entropy, self._now, self._on_block = entropy, now, on_block
+        self._entropy, self._now = entropy, now
         self._questions: dict[int, asyncio.Future[Asked]] = {}
         self._ending = False
         self._stop = _Stop()
@@ -129,6 +128,9 @@ class Receiver:
         """Ends for good."""
         self._ending = True
         self._stop.set("the node stops")
+
+    def ended(self, end: BlockEnd) -> None:
+        """A block has ended; nothing is left of it here."""
 
     async def run(self) -> None:
         """Calibrates and streams until :meth:`stop`; DeviceError if the tagger or calibration fails for good."""
@@ -233,7 +235,6 @@ class Receiver:
         party = Party(role="bob", parameters=self._plan.parameters, entropy=entropy, log=log)
         first = found.number * self._plan.block_pulses
         self._runner.send_control(Propose(block=number, epoch=epoch, first=first, count=self._plan.block_pulses))
-        self._on_block(number, found)
         await self._runner.open(number, bb84.bob(lambda: found.detections, party), log)
 
 

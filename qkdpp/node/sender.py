@@ -13,6 +13,7 @@ from qkdpp.core.stage import Message
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_record import LiveRecord
+from qkdpp.node.sink import BlockEnd
 from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -65,8 +66,8 @@ class Sender:
         self._runner, self._transmitter, self._parameters = runner, transmitter, parameters
         self._entropy, self._now = entropy, now
         self._asked: tuple[int, Asked] | None = None
-        self.records: dict[int, LiveRecord] = {}
-        self.mode = "OFF"
+        self._records: dict[int, LiveRecord] = {}
+        self._stopping = asyncio.Event()
 
     async def heard(self, message: Message) -> None:
         """One control message of the receiver."""
@@ -74,6 +75,25 @@ class Sender:
             await self._answer(message)
         elif isinstance(message, Propose):
             await self._begin(message)
+
+    async def run(self) -> None:
+        """Waits for :meth:`stop`, then darkens the source."""
+        await self._stopping.wait()
+        try:
+            await asyncio.to_thread(self._transmitter.send, "OFF")
+        except DeviceError as error:
+            _log.warning("the transmitter may still be sending: %s", error)
+
+    def stop(self) -> None:
+        """Ends :meth:`run`."""
+        self._stopping.set()
+
+    def recalibrate(self, reason: str) -> None:
+        """The receiver's matter."""
+
+    def ended(self, end: BlockEnd) -> None:
+        """Forgets the states of a block that has ended."""
+        self._records.pop(end.block, None)
 
     async def _answer(self, ask: Ask) -> None:
         """The same question gets the same answer: a repeated one starts no second epoch."""
@@ -90,7 +110,6 @@ class Sender:
         self._runner.send_control(answer)
 
     def _obey(self, mode: str) -> int:
-        self.mode = mode
         if mode == "RANDOM":
             return self._transmitter.start()
         self._transmitter.send(mode)
@@ -111,7 +130,7 @@ class Sender:
         log = BlockLog(now=self._now)
         log.facts["epoch"] = proposed.epoch
         party = Party(role="alice", parameters=self._parameters, entropy=self._entropy(proposed.block), log=log)
-        self.records[proposed.block] = record
+        self._records[proposed.block] = record
         await self._runner.open(proposed.block, bb84.alice(record, party), log)
         try:
             await asyncio.to_thread(self._transmitter.release, proposed.epoch, proposed.first)

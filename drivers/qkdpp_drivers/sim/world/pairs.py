@@ -35,8 +35,9 @@ class PairWorld:
         if now_s > MOST_S:
             raise ValueError(f"a simulated laboratory runs for {MOST_S:g} s at most")
         step = round(SLICE_S * FS_PER_S)
-        while self.now_fs + step <= now_s * FS_PER_S:
-            self._slice(self.now_fs + step)
+        with self.lock:
+            while self.now_fs + step <= now_s * FS_PER_S:
+                self._slice(self.now_fs + step)
 
     def _slice(self, until_fs: int) -> None:
         light = self.run.light(self.now_fs, until_fs)
@@ -47,7 +48,8 @@ class PairWorld:
 
     def edges(self, side: int, until_s: float) -> Edges:
         """Edges at the tagger of Alice (0) or Bob (1) since the last call."""
-        self.advance(until_s)
-        waiting = list(self._waiting[side])
-        self._waiting[side].clear()
+        with self.lock:
+            self.advance(until_s)
+            waiting = list(self._waiting[side])
+            self._waiting[side].clear()
         return joined(waiting)

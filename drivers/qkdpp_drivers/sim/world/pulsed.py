@@ -2,7 +2,7 @@
 
 Time is the laboratory's: seconds since it was switched on, given by the caller, never going back. All work is done in
 :meth:`PulsedWorld.advance`, in slices; it grows with the clicks and not with the pulses. Whoever runs several
-instruments on one world in threads holds :attr:`PulsedWorld.lock`.
+instruments on one world in threads need not care: :attr:`PulsedWorld.lock` is held in every call.
 """
 
 from __future__ import annotations
@@ -139,11 +139,12 @@ class PulsedWorld:
 
     def send(self, mode: Mode) -> int:
         """Lets the transmitter send something else from now on; random states begin a new epoch. Its number returns."""
-        self._run = self._begin(mode)
-        if mode is Mode.RANDOM:
-            self.epoch += 1
-            self._states = {self.epoch: self._run}
-        return self.epoch
+        with self.lock:
+            self._run = self._begin(mode)
+            if mode is Mode.RANDOM:
+                self.epoch += 1
+                self._states = {self.epoch: self._run}
+            return self.epoch
 
     @property
     def mode(self) -> Mode:
@@ -186,8 +187,9 @@ class PulsedWorld:
         if now_s > MOST_S:
             raise ValueError(f"a simulated laboratory runs for {MOST_S:g} s at most")
         step = round(SLICE_S * FS_PER_S)
-        while self.now_fs + step <= now_s * FS_PER_S:
-            self._slice(self.now_fs + step)
+        with self.lock:
+            while self.now_fs + step <= now_s * FS_PER_S:
+                self._slice(self.now_fs + step)
 
     def _slice(self, until_fs: int) -> None:
         seconds = (until_fs - self.now_fs) / FS_PER_S
@@ -223,13 +225,15 @@ class PulsedWorld:
 
     def edges(self, until_s: float) -> Edges:
         """Edges at the tagger since the last call: inputs 0 to 3 are Z0, Z1, X0, X1, input 4 is the sync channel."""
-        self.advance(until_s)
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        with self.lock:
+            self.advance(until_s)
+            waiting = list(self._waiting)
+            self._waiting.clear()
         return joined(waiting)
 
     def counts(self, dwell_s: float) -> NDArray[np.int64]:
         """Clicks of the four detectors in the last ``dwell_s`` seconds (whole slices)."""
-        since = self.now_fs - dwell_s * FS_PER_S
-        recent = [n for end, n in self._counts if end > since]
+        with self.lock:
+            since = self.now_fs - dwell_s * FS_PER_S
+            recent = [n for end, n in self._counts if end > since]
         return np.sum(recent, axis=0, dtype=np.int64) if recent else np.zeros(SYNC, dtype=np.int64)

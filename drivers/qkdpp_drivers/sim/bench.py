@@ -1,0 +1,152 @@
+"""Which simulated instrument stands where in an optical world: constructors by the kind that a laboratory names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from qkdpp_drivers.sim.faults import Faults
+from qkdpp_drivers.sim.hosts import Host, PtyHost, TcpHost
+from qkdpp_drivers.sim.optics.dd100 import SimDd100
+from qkdpp_drivers.sim.optics.dg645 import SimDg645
+from qkdpp_drivers.sim.optics.dmm import SimDmm
+from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
+from qkdpp_drivers.sim.ports import Edges, EdgeSource
+from qkdpp_drivers.sim.simulated import Clock
+from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
+from qkdpp_drivers.sim.transmitter import SimTransmitter
+from qkdpp_drivers.sim.world.knobs import DetectorKnobs, Knobs
+from qkdpp_drivers.sim.world.pairs import PairWorld
+from qkdpp_drivers.sim.world.polarisation import Controller
+from qkdpp_drivers.sim.world.pulsed import PulsedWorld
+
+World: TypeAlias = PulsedWorld | PairWorld
+
+
+class HasFaults(Protocol):
+    """A simulated instrument."""
+
+    faults: Faults
+
+
+Made: TypeAlias = tuple[HasFaults, Host]
+Kind: TypeAlias = Callable[[World, Clock, np.random.Generator], Made]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """A knob that is an attribute of something in the world."""
+
+    owner: DetectorKnobs | Knobs
+    name: str
+
+    @property
+    def value(self) -> float:
+        """The present value."""
+        return float(getattr(self.owner, self.name))
+
+    @value.setter
+    def value(self, value: float) -> None:
+        setattr(self.owner, self.name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Voltage:
+    """One squeezer of a controller, in millivolts."""
+
+    controller: Controller
+    number: int
+
+    @property
+    def value(self) -> float:
+        """The present value."""
+        return self.controller.voltages_mv[self.number]
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.controller.voltages_mv[self.number] = value
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One tagger's view of a pair world."""
+
+    world: PairWorld
+    side: int
+
+    def edges(self, until_s: float) -> Edges:
+        """See :class:`EdgeSource`."""
+        return self.world.edges(self.side, until_s)
+
+
+def _pulsed(world: World) -> PulsedWorld:
+    if not isinstance(world, PulsedWorld):
+        raise ValueError("this instrument needs a pulsed world (a bb84 scenario)")
+    return world
+
+
+def _edges(world: World, side: int) -> EdgeSource:
+    return _Side(world, side) if isinstance(world, PairWorld) else world
+
+
+def _transmitter(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    made = SimTransmitter(_pulsed(world), clock=clock, faults=Faults(SimTransmitter.FAULTS))
+    return made, TcpHost(made)
+
+
+def _tdc1(side: int) -> Kind:
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        made = SimTdc1(_edges(world, side), clock=clock, faults=Faults(SimTdc1.FAULTS), rng=rng)
+        return made, PtyHost(made)
+
+    return make
+
+
+def _dg645(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    """Channels A, C, E, G: gates of Z0, Z1, X0, X1."""
+    detectors = _pulsed(world).knobs.detectors
+    knobs = {name: _Attribute(d, "gate_delay_ps") for name, d in zip("ACEG", detectors, strict=True)}
+    made = SimDg645(knobs, clock=clock, faults=Faults(SimDg645.FAULTS), rng=rng)
+    return made, TcpHost(made)
+
+
+def _oz_epc(basis: int) -> Kind:
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        knobs = [_Voltage(_pulsed(world).knobs.controllers[basis], n) for n in range(1, 5)]
+        made = SimOzEpc(knobs, clock=clock, faults=Faults(SimOzEpc.FAULTS), rng=rng)
+        return made, PtyHost(made)
+
+    return make
+
+
+def _dmm(detector: int) -> Kind:
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        knob = _Attribute(_pulsed(world).knobs.detectors[detector], "current_a")
+        made = SimDmm(knob, clock=clock, faults=Faults(SimDmm.FAULTS), rng=rng)
+        return made, TcpHost(made)
+
+    return make
+
+
+def _dd100(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    knob = _Attribute(_pulsed(world).knobs, "attenuation_db")
+    made = SimDd100(knob, clock=clock, faults=Faults(SimDd100.FAULTS), rng=rng)
+    return made, PtyHost(made)
+
+
+KINDS: dict[str, Kind] = {
+    "transmitter": _transmitter,
+    "tdc1-alice": _tdc1(0),
+    "tdc1-bob": _tdc1(1),
+    "dg645-gates": _dg645,
+    "oz_epc-rectilinear": _oz_epc(0),
+    "oz_epc-diagonal": _oz_epc(1),
+    "dmm-Z0": _dmm(0),
+    "dmm-Z1": _dmm(1),
+    "dmm-X0": _dmm(2),
+    "dmm-X1": _dmm(3),
+    "dd100-attenuator": _dd100,
+}

@@ -1,0 +1,180 @@
+"""A simulated laboratory: every instrument of both sides behind its real protocol, on one optical world.
+
+    python -m qkdpp_drivers.sim.lab lab.toml
+
+writes ``lab.json`` beside the file (names of instruments and their URLs, for ``sim://NAME?lab=lab.json``) and takes
+orders on standard input, one a line: ``fault NAME FAULT [times]``, ``mend NAME FAULT``, ``eve WHAT VALUE``,
+``fibre jump|cut|join``, ``clock PICOSECONDS``, ``stop``.
+
+``lab.toml`` names a scenario and what is behind which instrument (``docs/devices.md``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qkdpp.scenarios.scenario_file import load
+from qkdpp_drivers.sim.bench import KINDS, World
+from qkdpp_drivers.sim.faults import Faults
+from qkdpp_drivers.sim.hosts import Host
+from qkdpp_drivers.sim.simulated import RealClock
+from qkdpp_drivers.sim.world.pairs import PairWorld
+from qkdpp_drivers.sim.world.pulsed import PulsedWorld
+
+
+class WorldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What differs from the scenario, and what a scenario does not know."""
+
+    loss_db: float | None = None
+    misalignment: float | None = None
+    wander_rad_per_sqrt_s: float = 0.0
+    gate_period_ps: float = 0.0
+
+
+class LabFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``instruments``: name -> kind, a name of ``qkdpp_drivers.sim.bench.KINDS``."""
+
+    scenario: str
+    instruments: dict[str, str]
+    seed: int = 1
+    factor: float = 1.0
+    world: WorldSection = WorldSection()
+
+
+def read_lab(path: Path) -> LabFile:
+    """The file; ValueError with the path where it does not make sense."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), LabFile)
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def build_world(file: LabFile) -> World:
+    """The optical world of a laboratory."""
+    plan = load(file.scenario)
+    changes: dict[str, Any] = {
+        name: value for name in ("loss_db", "misalignment") if (value := getattr(file.world, name)) is not None
+    }
+    plan = msgspec.structs.replace(plan, channel=msgspec.structs.replace(plan.channel, **changes))
+    if plan.protocol == "bbm92":
+        return PairWorld(plan, file.seed)
+    return PulsedWorld(
+        plan,
+        file.seed,
+        wander_rad_per_sqrt_s=file.world.wander_rad_per_sqrt_s,
+        gate_period_ps=file.world.gate_period_ps,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Lab:
+    """A running laboratory; ``faults`` of every instrument may be switched at any time."""
+
+    world: World
+    hosts: Mapping[str, Host]
+    faults: Mapping[str, Faults]
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """URL of every instrument."""
+        return {name: host.url for name, host in self.hosts.items()}
+
+    def order(self, line: str) -> str:
+        """Obeys one order of standard input; what to say about it."""
+        words = line.split()
+        try:
+            return _ORDERS[words[0]](self, words[1:])
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            return f"not understood: {line.strip()!r} ({error})"
+
+
+def _fault(lab: Lab, words: list[str]) -> str:
+    lab.faults[words[0]].add(words[1], int(words[2]) if len(words) > 2 else None)
+    return f"{words[0]}: {words[1]} is on"
+
+
+def _mend(lab: Lab, words: list[str]) -> str:
+    lab.faults[words[0]].discard(words[1])
+    return f"{words[0]}: {words[1]} is off"
+
+
+def _pulsed(lab: Lab) -> PulsedWorld:
+    if not isinstance(lab.world, PulsedWorld):
+        raise ValueError("there is no pulsed source here")
+    return lab.world
+
+
+def _eve(lab: Lab, words: list[str]) -> str:
+    eve = _pulsed(lab).knobs.eve
+    name, value = words
+    present = getattr(eve, name)
+    setattr(eve, name, value in ("1", "on", "true") if isinstance(present, bool) else float(value))
+    return f"eve: {name} = {getattr(eve, name)}"
+
+
+def _fibre(lab: Lab, words: list[str]) -> str:
+    world = _pulsed(lab)
+    if words[0] == "jump":
+        with world.lock:
+            world.fibre.jump()
+    else:
+        world.knobs.fibre_connected = {"cut": False, "join": True}[words[0]]
+    return f"fibre: {words[0]}"
+
+
+def _clock(lab: Lab, words: list[str]) -> str:
+    world = _pulsed(lab)
+    with world.lock:
+        world.clock_jump_ps += int(words[0])
+    return f"clock: {world.clock_jump_ps} ps"
+
+
+_ORDERS = {"fault": _fault, "mend": _mend, "eve": _eve, "fibre": _fibre, "clock": _clock}
+
+
+@contextlib.contextmanager
+def running(file: LabFile) -> Iterator[Lab]:
+    """The laboratory, all instruments behind their URLs, until the end of the context."""
+    world, clock = build_world(file), RealClock(file.factor)
+    with contextlib.ExitStack() as stack:
+        hosts, faults = {}, {}
+        for i, (name, kind) in enumerate(file.instruments.items()):
+            if kind not in KINDS:
+                raise ValueError(f"instrument {name}: no kind {kind!r}; known are {', '.join(sorted(KINDS))}")
+            made, host = KINDS[kind](world, clock, np.random.default_rng([file.seed, i]))
+            hosts[name], faults[name] = stack.enter_context(host), made.faults
+        yield Lab(world=world, hosts=hosts, faults=faults)
+
+
+def main(path: Path) -> None:
+    """Runs until ``stop`` or the end of standard input."""
+    file = read_lab(path)
+    with running(file) as lab:
+        listing = path.with_suffix(".json")
+        part = listing.with_name(f".{listing.name}.{os.getpid()}")
+        part.write_text(json.dumps(lab.urls, indent=1) + "\n", encoding="utf-8")
+        part.replace(listing)
+        try:
+            print(f"laboratory {path} is running; instruments are listed in {listing}", flush=True)
+            for line in sys.stdin:
+                if line.strip() == "stop":
+                    break
+                if line.strip():
+                    print(lab.order(line), flush=True)
+        finally:
+            listing.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,189 @@
+"""From a checked node file to a node: devices connected, link, pool, service and run folder made."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from qkdpp.core.devices import driver_registry
+from qkdpp.core.entropy import Entropy, OsEntropy
+from qkdpp.core.errors import ConfigError, DeviceError
+from qkdpp.link.hello import named_fields
+from qkdpp.link.pool_file import FilePool
+from qkdpp.link.session import Session, Setup
+from qkdpp.link.tcp import Address, TcpLink, TlsFiles
+from qkdpp.node.blocks import BlockRunner, Policy
+from qkdpp.node.calibration import Calibrator, bench_of
+from qkdpp.node.config import NodeFile
+from qkdpp.node.live_messages import LIVE_CONTROLS
+from qkdpp.node.messages import CONTROLS
+from qkdpp.node.monitors import Alarm
+from qkdpp.node.node import Node, Service, Status
+from qkdpp.node.quarantine import LiveStore
+from qkdpp.node.receiver import Plan, Receiver
+from qkdpp.node.rundir import RunFolder
+from qkdpp.node.sender import Sender, check_transmitter
+from qkdpp.timing.pulsed import PulsedParams
+
+_log = logging.getLogger("qkdpp.node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A node that is ready to run."""
+
+    node: Node
+    service: Service
+    folder: RunFolder
+    port: Callable[[], int]
+
+
+@contextlib.contextmanager
+def connected(file: NodeFile, folder: RunFolder) -> Iterator[dict[str, Any]]:
+    """All devices of the file, identities checked, snapshots taken; closed at the end.
+
+    Raises:
+        ConfigError: a device cannot be had; the message names it.
+    """
+    with contextlib.ExitStack() as stack:
+        devices: dict[str, Any] = {}
+        for name, section in file.devices.items():
+            try:
+                device = driver_registry().connect(
+                    section.driver, _absolute(section.url, file.folder), name=name, **section.options
+                )
+            except (DeviceError, TypeError) as error:
+                raise ConfigError(f"{file.path}: devices.{name}: {error}") from error
+            stack.callback(_close, name, device)
+            folder.snapshot(name, device.snapshot())
+            devices[name] = device
+        yield devices
+
+
+def _absolute(url: str, folder: Path) -> str:
+    """``lab=`` of a simulated instrument counts from the folder of the file."""
+    head, found, lab = url.partition("lab=")
+    return f"{head}{found}{folder / lab}" if found else url
+
+
+def _close(name: str, device: Any) -> None:  # noqa: ANN401 - any driver
+    try:
+        device.close()
+    except DeviceError as error:
+        _log.warning("device %s: %s", name, error)
+
+
+@contextlib.contextmanager
+def assembled(
+    file: NodeFile, store: LiveStore, *, now: Callable[[], float], look: Callable[[Status], None]
+) -> Iterator[Assembled]:
+    """The node of a file, its run folder and its devices open until the end of the context."""
+    folder = RunFolder(file.folder / file.node.folder, file.node.name)
+    with contextlib.ExitStack() as stack:
+        stack.callback(folder.close)
+        folder.keep("node.toml", file.text)
+        devices = stack.enter_context(connected(file, folder))
+        pool = stack.enter_context(FilePool(file.folder / file.pool.file, file.node.role))
+        link = _link(file, pool)
+        policy = Policy(
+            deadline_s=file.blocks.deadline_s, refill_below=file.pool.refill_below, refill_to=file.pool.refill_to
+        )
+        runner = BlockRunner(link, pool, store, file.node.role, policy)
+        alarms: list[Alarm] = []
+        service = _service(file, runner, devices, folder, now=now, alarmed=alarms.extend)
+        receiver = file.receiver
+        node = Node(
+            runner,
+            pool,
+            store,
+            service=service,
+            parameters=file.parameters,
+            alarms=file.alarms,
+            recalibrate_qber=file.calibration.recalibrate_qber,
+            folder=folder,
+            status=Status(name=file.node.name, role=file.node.role),
+            meters={} if receiver is None else {d: devices[n] for d, n in receiver.current_meters.items()},
+            pending_alarms=alarms,
+            look=look,
+            now=now,
+        )
+        yield Assembled(node=node, service=service, folder=folder, port=lambda: link.port)
+
+
+def _link(file: NodeFile, pool: FilePool) -> TcpLink:
+    public = named_fields(file.parameters) | {
+        f"blocks.{name}": msgspec.json.encode(getattr(file.blocks, name)).decode() for name in ("block_s", "in_flight")
+    }
+    setup = Setup(role=file.node.role, parameters=public, open_blocks=file.blocks.in_flight)
+    session = Session(setup, pool, (*CONTROLS, *LIVE_CONTROLS))
+    host, port, listen = file.link.address()
+    tls = None
+    if (names := file.link.tls()) is not None:
+        authority, certificate, key, peer = names
+        tls = TlsFiles(
+            authority=file.folder / authority,
+            certificate=file.folder / certificate,
+            key=file.folder / key,
+            peer_name=peer,
+        )
+    return TcpLink(session, Address(host=host, port=port, listen=listen), tls)
+
+
+def _service(
+    file: NodeFile,
+    runner: BlockRunner,
+    devices: dict[str, Any],
+    folder: RunFolder,
+    *,
+    now: Callable[[], float],
+    alarmed: Callable[[list[Alarm]], None],
+) -> Service:
+    if file.parameters.protocol != "bb84":
+        raise ConfigError(f"{file.path}: live nodes run bb84 only")
+    if file.sender is not None and file.node.role == "alice":
+        transmitter = devices[file.sender.transmitter]
+        try:
+            check_transmitter(transmitter, file.parameters)
+        except ConfigError as error:
+            raise ConfigError(f"{file.path}: {error}") from error
+        return Sender(runner, transmitter, file.parameters, entropy=_entropy, now=now)
+    if file.receiver is None:
+        raise ConfigError(f"{file.path}: needs a [receiver]")
+    calibrator = Calibrator(
+        bench_of(file.receiver, devices),
+        file.calibration,
+        alarms=file.alarms,
+        timing=_timing(file),
+        now=now,
+        folder=folder.path / "calibration",
+        alarmed=alarmed,
+    )
+    plan = Plan(parameters=file.parameters, block_pulses=file.block_pulses, calibrate=calibrator.run)
+    return Receiver(runner, devices[file.receiver.tagger], plan, entropy=_entropy, now=now)
+
+
+def _entropy(_: int) -> Entropy:
+    return OsEntropy()
+
+
+def _timing(file: NodeFile) -> PulsedParams:
+    parameters, receiver = file.parameters, file.receiver
+    if parameters.source is None or receiver is None or parameters.timing.method == "pairs":
+        raise ConfigError(f"{file.path}: bb84 needs [source], [receiver] and timing.method sync or string")
+    return PulsedParams(
+        method=parameters.timing.method,
+        pulse_period_as=parameters.source.pulse_period_as,
+        detector_of_channel=receiver.detectors(),
+        gate_ps=parameters.timing.gate_ps,
+        dead_time_ns=parameters.timing.dead_time_ns,
+        sync_channel=receiver.sync_channel(),
+        sync_period_pulses=parameters.timing.sync_period_pulses,
+        string=None if parameters.sync_string is None else parameters.sync_string.build(),
+        double_clicks=parameters.timing.double_click,
+    )
