@@ -55,9 +55,8 @@ def connected(file: NodeFile, folder: RunFolder) -> Iterator[dict[str, Any]]:
         devices: dict[str, Any] = {}
         for name, section in file.devices.items():
             try:
-                device = driver_registry().connect(
-                    section.driver, _absolute(section.url, file.folder), name=name, **section.options
-                )
+                url = _absolute(section.url, file.folder)
+                device = driver_registry().connect(section.driver, url, **section.options)
             except (DeviceError, TypeError) as error:
                 raise ConfigError(f"{file.path}: devices.{name}: {error}") from error
             stack.callback(_close, name, device)

@@ -132,7 +132,11 @@ class BlocksSection(_Section, frozen=True, kw_only=True):
 class CalibrationSection(_Section, frozen=True, kw_only=True):
     """What is calibrated at the start, in this order, and again when something asks for it."""
 
-    steps: list[Literal["delay", "polarisation", "synchronisation"]] = ["delay", "polarisation", "synchronisation"]
+    steps: tuple[Literal["delay", "polarisation", "synchronisation"], ...] = (
+        "delay",
+        "polarisation",
+        "synchronisation",
+    )
     delay: DelayScanSettings = DelayScanSettings()
     polarisation: PolarisationSettings = PolarisationSettings()
     synchronisation: SynchronisationSettings = SynchronisationSettings()

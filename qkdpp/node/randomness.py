@@ -22,11 +22,11 @@ NONCE_BYTES: Final = 12
 
 
 class RecordedEntropy:
-    """Passes bytes on and keeps a copy."""
+    """Passes bytes on and keeps a copy of them in ``kept``; secret."""
 
     def __init__(self, inner: Entropy) -> None:
         self._inner = inner
-        self._kept = bytearray()
+        self.kept = bytearray()
 
     def __repr__(self) -> str:
         return "RecordedEntropy()"
@@ -34,12 +34,8 @@ class RecordedEntropy:
     def bytes(self, n: int) -> bytes:
         """``n`` fresh random bytes."""
         data = self._inner.bytes(n)
-        self._kept += data
+        self.kept += data
         return data
-
-    def kept(self) -> bytes:
-        """All bytes so far; secret."""
-        return bytes(self._kept)
 
 
 class ReplayedEntropy:
@@ -73,7 +69,7 @@ def sealing_key(path: Path) -> bytes:
     return key
 
 
-def seal(path: Path, key: bytes, block: int, data: bytes) -> None:
+def seal(path: Path, key: bytes, block: int, data: bytes | bytearray) -> None:
     """Writes ``data`` of a block to a new file, encrypted and bound to the block's number."""
     nonce = os.urandom(NONCE_BYTES)
     create_secret(path, nonce + AESGCM(key).encrypt(nonce, data, b"qkdpp block %d" % block))

@@ -58,8 +58,8 @@ def error_rate(codes: np.ndarray, clicked: np.ndarray) -> float:
 
 
 def test_counts_of_a_constant_state_follow_its_polarisation() -> None:
-    lab = world()
-    expected = lab.path.share * 0.6 * 0.11 * 10**-0.2 * 0.5 * 625e6
+    lab = world(loss_db=30.0)
+    expected = 10 * lab.path.share * 0.6 * 0.11 * 10**-0.2 * 0.5 * 625e6
     for mode, own in ((Mode.H, 0), (Mode.V, 1), (Mode.D, 2), (Mode.A, 3)):
         lab.send(mode)
         lab.advance(lab.now_fs / 1e15 + 0.5)

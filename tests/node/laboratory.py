@@ -69,7 +69,7 @@ class Squeezers:
         return self.controller.voltages_mv[retarder]
 
 
-def bench(seed: int = 1, *, loss_db: float = 20.0, misalignment: float = 0.004, wander: float = 0.0) -> Bench:
+def bench(seed: int = 1, *, loss_db: float = 30.0, misalignment: float = 0.004, wander: float = 0.0) -> Bench:
     shipped = load("backbone-625mhz")
     channel = msgspec.structs.replace(shipped.channel, loss_db=loss_db, misalignment=misalignment)
     plan = msgspec.structs.replace(shipped, channel=channel)

@@ -36,7 +36,7 @@ Made: TypeAlias = tuple[HasFaults, Host]
 Kind: TypeAlias = Callable[[World, Clock, np.random.Generator], Made]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attribute:
     """A knob that is an attribute of something in the world."""
 
@@ -53,7 +53,7 @@ class _Attribute:
         setattr(self.owner, self.name, value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Voltage:
     """One squeezer of a controller, in millivolts."""
 

@@ -19,11 +19,13 @@ from qkdpp_drivers.sim.world.polarisation import STATES, Fibre, shares
 Floats = NDArray[np.float64]
 BRIGHT = 100.0
 """Photons in a pulse of the synchronisation calibration, over those of a signal pulse."""
+ALIGN = 10.0
+"""The same for the constant states of the polarisation feedback."""
 NONE = events(np.empty(0, dtype=np.int64), 0, Cause.PHOTON)
 
 
 class Mode(IntEnum):
-    """What the transmitter sends; the first four are constant states at signal intensity."""
+    """What the transmitter sends; the first four are constant states."""
 
     H = 0
     V = 1
@@ -62,6 +64,8 @@ class WorldLight(PulseLink):
         self.knobs, self.fibre, self.mode, self.sparse = knobs, fibre, mode, sparse
         self.p_intensity = np.array(header.p_intensity)
         self.contrast = 1.0 - 2.0 * self.channel.misalignment
+        if mode < Mode.RANDOM:
+            self.intensities = self.intensities * ALIGN
 
     def states(self, slots: Slots) -> Codes:
         """State codes of pulses of this run."""
