@@ -147,3 +147,8 @@ int qk_fold(int64_t *counts, size_t n_rows, const int64_t *ticks, const uint8_t 
  * and dead time; room for n each. */
 int qk_slots(int64_t *slots, uint8_t *labels, uint64_t *n_found, const int64_t *ticks, const uint8_t *channel, size_t n,
              const struct qk_gate_rules *rules);
+
+/* Clicks against a string of known scores: for every click, total[at + k] += scores[row][k] for k < length, as far as
+ * at + k lies from 0 to n_shifts - 1. scores: 4 rows of length; QK_BAD_SIZE if a row is 4 or more. */
+int qk_correlate(int32_t *total, size_t n_shifts, const int64_t *at, const uint8_t *row, size_t n, const int8_t *scores,
+                 size_t length);

@@ -56,6 +56,8 @@ struct qk_tags {
     void (*t2)(struct t2_run *run);
     /* How many of the tags i = 1 to n - 1 are earlier than tag i - 1. */
     size_t (*backward)(const int64_t *ticks, size_t n);
+    /* total[i] += scores[i]. */
+    void (*add_scores)(int32_t *total, const int8_t *scores, size_t n);
     /* bytes[i] = table[bytes[i]]; returns the largest result. */
     uint8_t (*relabel)(uint8_t *bytes, size_t n, const uint8_t *table);
     /* Places n <= GATE_STEP clicks; before: the time of the click before them. n_ahead and n_counts: how many have a

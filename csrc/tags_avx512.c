@@ -116,7 +116,8 @@ static void place(struct gate_step *step, const int64_t *times, size_t n, int64_
 
 QK_END
 
-const struct qk_tags qk_tags_avx512 = {.t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place};
+const struct qk_tags qk_tags_avx512 = {
+    .t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place, .add_scores = add_scores};
 #else
 typedef int no_x86_here;
 #endif

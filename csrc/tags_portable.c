@@ -34,4 +34,5 @@ static uint8_t relabel(uint8_t *bytes, size_t n, const uint8_t *table)
     return largest;
 }
 
-const struct qk_tags qk_tags_portable = {.t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place};
+const struct qk_tags qk_tags_portable = {
+    .t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place, .add_scores = add_scores};

@@ -39,7 +39,8 @@ QK_INLINE int64_t gate_whole(double x) { return _mm_cvttsd_si64(_mm_set_sd(x)); 
 
 QK_END
 
-const struct qk_tags qk_tags_x86_v3 = {.t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place};
+const struct qk_tags qk_tags_x86_v3 = {
+    .t2 = t2_decode, .backward = backward, .relabel = relabel, .place = place, .add_scores = add_scores};
 #else
 typedef int no_x86_here;
 #endif

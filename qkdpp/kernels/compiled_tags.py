@@ -84,6 +84,7 @@ def _kernels() -> tuple[Any, Any, dict[str, Any]]:
     module = importlib.import_module("qkdpp.kernels._ck")
     names = {
         "<i8": "int64_t", "<u8": "uint64_t", "<f8": "double", "|u1": "uint8_t", "|i1": "int8_t", "|b1": "uint8_t",
+        "<i4": "int32_t",
     }  # fmt: skip
     types = {numpy_name: module.ffi.typeof(f"{c_name}[]") for numpy_name, c_name in names.items()}
     return module.lib, module.ffi.from_buffer, types
@@ -293,6 +294,15 @@ def slots(ticks: Ints, channel: Bytes, tables: GateTables, numbers: GateNumbers)
     n = int(count[0])
     labels.resize(n, refcheck=False)
     return _shrunk(found, n), labels
+
+
+def correlate(total: NDArray[np.int32], at: Ints, row: Bytes, scores: NDArray[np.int8]) -> None:
+    """``total[at + k] += scores[row, k]`` for every click, as far as ``total`` reaches; ``scores``: int8[4, length]."""
+    _ensure(
+        _kernels()[0].qk_correlate(
+            _at(total, out=True), total.size, _at(at), _at(row), at.size, _at(scores), scores.shape[1]
+        )
+    )
 
 
 def _rules(tables: GateTables, numbers: GateNumbers) -> tuple[Any, dict[str, NDArray[Any]]]:

@@ -6,9 +6,10 @@ pulse numbers the sum over N detections is a bounded sum of mean zero whose
 tails are below those of a Gaussian of variance N/2, whatever the detections
 are (the string is uniform and independent of them), so significances here are
 bounds, not estimates. The search over millions of shifts is a sparse
-cross-correlation by Fourier transforms of bounded size, frame by frame, until
-the peak is beyond chance; it must then be confirmed on frames that took no
-part in the search. Specification: qubit-based synchronisation.
+cross-correlation, click by click or by Fourier transforms of bounded size,
+frame by frame, until the peak is beyond chance; it must then be confirmed on
+frames that took no part in the search. Specification: qubit-based
+synchronisation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.sync_string import SyncString
+from qkdpp.kernels.backend import backend
+from qkdpp.kernels.compiled_tags import correlate
 from qkdpp.kernels.tags import count_labels
 
 Ints = NDArray[np.int64]
@@ -30,6 +33,8 @@ CONFIRM_SIGNIFICANCE = 4.5
 """A single test at a known shift: chance below 5e-5, on top of the margin of the search."""
 MAX_UNIT = 1 << 19
 MAX_TRANSFORM = 1 << 21
+SPARSE = 2000
+"""Additions for a shift up to which clicks are taken one by one; beyond, transforms are faster."""
 MAX_EFFORT = 300_000_000
 """Shifts times pieces of the string that are tried before giving up."""
 DETECTOR_REACH = 64
@@ -118,7 +123,7 @@ def find_shift(clicks: Clicks, string: SyncString, *, guess: int, reach: int) ->
     units = _units(clicks, string, guess, reach)
     if len(units) < 2:
         return None
-    total = np.zeros(2 * reach + 1, dtype=np.float32)
+    total = np.zeros(2 * reach + 1, dtype=np.int32)
     threshold = sqrt(2 * log(max(total.size, 2))) + MARGIN
     most = min(len(units) - 1, max(4, MAX_EFFORT // total.size))
     used, wanted = 0, 1
@@ -200,26 +205,40 @@ def _agreement(clicks: Clicks, string: SyncString, shift: int) -> float:
     return significance(float(scores.sum(dtype=np.int64)), scores.size)
 
 
-def _correlate(total: NDArray[np.float32], clicks: Clicks, string: SyncString, unit: _Unit, *, guess: int) -> None:
-    """Adds the scores of all shifts against one unit: overlap-save, bases as real and imaginary part."""
+def _correlate(total: NDArray[np.int32], clicks: Clicks, string: SyncString, unit: _Unit, *, guess: int) -> None:
+    """Adds the scores of all shifts against one unit; the two ways give the same."""
+    reach = total.size // 2
+    state = string.states(np.arange(unit.start, unit.start + unit.length, dtype=np.int64))
+    low, high = np.searchsorted(clicks.slots, [unit.start - guess - reach, unit.start + unit.length - guess + reach])
+    near = clicks.part(int(low), int(high))
+    if backend() == "c" and near.slots.size * unit.length < SPARSE * total.size:
+        correlate(total, unit.start - guess + reach - near.slots, near.detector, _scores(state))
+    else:
+        _correlate_by_transform(total, near, state, first=unit.start - guess - reach)
+
+
+def _scores(state: Bytes) -> NDArray[np.int8]:
+    """What a click of every detector (rows) scores on each pulse."""
+    detector = np.arange(4, dtype=np.uint8)[:, None]
+    return np.where(state >> 1 != detector >> 1, 0, np.where(state == detector, 1, -1)).astype(np.int8)
+
+
+def _correlate_by_transform(total: NDArray[np.int32], clicks: Clicks, state: Bytes, *, first: int) -> None:
+    """Overlap-save, bases as real and imaginary part; ``first`` is the slot that the largest shift puts first."""
     from scipy import fft  # noqa: PLC0415 - slow to import
 
-    reach = total.size // 2
-    size = 1 << min(max(2 * unit.length, min(2 * reach + 2, MAX_TRANSFORM) + unit.length).bit_length(), 22)
-    step = size - unit.length + 1
-    state = string.states(np.arange(unit.start, unit.start + unit.length, dtype=np.int64))
+    size = 1 << min(max(2 * state.size, min(total.size + 1, MAX_TRANSFORM) + state.size).bit_length(), 22)
+    step = size - state.size + 1
     template = np.zeros(size, dtype=np.complex64)
-    template[: unit.length] = _symbols(state)
+    template[: state.size] = _symbols(state)
     template = fft.fft(template).conj()
-    # slot = unit.start + k - shift; the largest shift comes first
-    first = unit.start - guess - reach
     for begin in range(0, total.size, step):
         low, high = np.searchsorted(clicks.slots, [first + begin, first + begin + size])
         block = np.zeros(size, dtype=np.complex64)
         np.add.at(block, clicks.slots[low:high] - first - begin, _symbols(clicks.detector[low:high]))
-        part = fft.ifft(fft.fft(block) * template).real[: min(step, total.size - begin)]
+        part = np.rint(fft.ifft(fft.fft(block) * template).real[: min(step, total.size - begin)])
         stop = total.size - begin
-        total[stop - part.size : stop] += part[::-1]
+        total[stop - part.size : stop] += part[::-1].astype(np.int32)
 
 
 def _symbols(state: Bytes) -> NDArray[np.complex64]:

@@ -155,6 +155,30 @@ def test_words_with_a_shift_out_of_range_are_refused(kernels: Any) -> None:
         assert status == kernels.lib.QK_BAD_SIZE
 
 
+@pytest.mark.parametrize("length", [1, 15, 64, 1000])
+def test_correlation_with_a_string(kernels: Any, arena: Arena, length: int) -> None:
+    for n_shifts in (1, 7, 64, 129, 1023, 3000):
+        n = 40
+        at, row = RNG.integers(-length - 5, n_shifts + 5, n), RNG.integers(0, 4, n, dtype=np.uint8)
+        at[:2] = -(1 << 63), (1 << 63) - 1
+        scores = RNG.integers(-128, 128, (4, length), dtype=np.int8)
+        before = RNG.integers(-1000, 1000, n_shifts).astype(np.int32)
+        expected = before.copy()
+        for first, which in zip(at.tolist(), row.tolist(), strict=True):
+            for k in range(max(0, -first), min(length, n_shifts - first)):
+                expected[first + k] += scores[which, k]
+        total = arena.array("int32_t", before)
+        clicks = arena.array("int64_t", at), arena.array("uint8_t", row), n
+        string = arena.array("int8_t", scores), length
+        assert kernels.lib.qk_correlate(total, n_shifts, *clicks, *string) == kernels.lib.QK_OK
+        np.testing.assert_array_equal(arena.read(total, "i4", n_shifts), expected)
+
+
+def test_a_row_of_scores_that_does_not_exist_is_refused(kernels: Any, arena: Arena) -> None:
+    clicks = arena.array("int64_t", np.zeros(1, "i8")), arena.array("uint8_t", np.full(1, 4, "u1")), 1
+    assert kernels.lib.qk_correlate(kernels.ffi.NULL, 1, *clicks, kernels.ffi.NULL, 1) == kernels.lib.QK_BAD_SIZE
+
+
 def test_backward_and_labels(kernels: Any, arena: Arena) -> None:
     table = RNG.integers(0, 256, 256, dtype=np.uint8)
     for n in LENGTHS:

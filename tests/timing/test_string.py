@@ -8,6 +8,7 @@ from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.sync_string import SyncString
 from qkdpp.core.tags import TimeTags
+from qkdpp.timing import string_search
 from qkdpp.timing.detect import Detections
 from qkdpp.timing.pulsed import PulsedParams, detections, recover
 from qkdpp.timing.string_search import Clicks, find_shift, stretches, whole_slots
@@ -228,3 +229,17 @@ def test_channels_that_are_whole_slots_off_are_told() -> None:
     off = np.array([0, 5, -40, 63])
     moved = Clicks(slots=clicks.slots + off[clicks.channel], detector=clicks.detector, channel=clicks.channel)
     assert whole_slots(moved, STRING) == {0: 0, 1: -5, 2: 40, 3: -63}
+
+
+@pytest.mark.parametrize("reach", [300, 5_000])
+def test_the_search_finds_the_same_click_by_click_and_by_transforms(
+    monkeypatch: pytest.MonkeyPatch, reach: int
+) -> None:
+    clicks, unit = clicks_at(70, 95, n=60_000), string_search._Unit(start=2 * STRING.frame, length=STRING.length)
+    found = []
+    for additions in (0, 1 << 60):
+        monkeypatch.setattr(string_search, "SPARSE", additions)
+        found.append(np.zeros(2 * reach + 1, dtype=np.int32))
+        string_search._correlate(found[-1], clicks, STRING, unit, guess=0)
+    np.testing.assert_array_equal(*found)
+    assert int(np.argmax(found[0])) - reach == 70
