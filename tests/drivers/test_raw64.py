@@ -78,6 +78,19 @@ def whole(chunks):
     )
 
 
+def test_a_fifth_input_stands_in_bit_5():
+    script = Dialogue()
+    driver = Raw64(transport_to(script), layout="a1s")
+    driver.connect()
+    driver.start()
+    script.push(b"".join(((time << 10) | low).to_bytes(8, "little") for time, low in [(7, 0x320), (1007, 0x321)]))
+    driver.read(0.001)
+    driver.stop()
+    tags = driver.read(0.0).tags
+    assert tags.channel_ids == (1, 2, 3, 4, 5)
+    assert list(zip(tags.ticks.tolist(), tags.channel.tolist(), strict=True)) == [(0, 4), (1000, 0), (1000, 4)]
+
+
 def test_the_reader_of_recorded_files_agrees(tmp_path):
     clock = ManualClock()
     edges = PoissonEdges((5000.0, 3000.0, 500.0, 500.0), np.random.default_rng(4))

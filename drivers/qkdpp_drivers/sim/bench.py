@@ -16,6 +16,7 @@ from qkdpp_drivers.sim.optics.dmm import SimDmm
 from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
 from qkdpp_drivers.sim.ports import Edges, EdgeSource
 from qkdpp_drivers.sim.simulated import Clock
+from qkdpp_drivers.sim.taggers.raw64 import SimRaw64
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.sim.transmitter import SimTransmitter
 from qkdpp_drivers.sim.world.knobs import DetectorKnobs, Knobs
@@ -105,6 +106,12 @@ def _tdc1(side: int) -> Kind:
     return make
 
 
+def _raw64(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    """Four detectors and the sync channel (layout ``a1s``)."""
+    made = SimRaw64(_pulsed(world), clock=clock, faults=Faults(SimRaw64.FAULTS), rng=rng, fifth_input=True)
+    return made, TcpHost(made)
+
+
 def _dg645(world: World, clock: Clock, rng: np.random.Generator) -> Made:
     """Channels A, C, E, G: gates of Z0, Z1, X0, X1."""
     detectors = _pulsed(world).knobs.detectors
@@ -141,6 +148,7 @@ KINDS: dict[str, Kind] = {
     "transmitter": _transmitter,
     "tdc1-alice": _tdc1(0),
     "tdc1-bob": _tdc1(1),
+    "raw64-bob": _raw64,
     "dg645-gates": _dg645,
     "oz_epc-rectilinear": _oz_epc(0),
     "oz_epc-diagonal": _oz_epc(1),

@@ -17,8 +17,9 @@ from qkdpp_drivers.transports import Transport
 
 TICK_AS = 3_906_250
 TICKS_PER_S = 256 * 10**9
-CHANNELS = (1, 2, 3, 4)
-DUMMY, PATTERN = 0x10, 0x0F
+INPUT_BITS = {"a1": (0, 1, 2, 3), "a1x": (0, 1, 2, 3), "a1s": (0, 1, 2, 3, 5)}
+"""Bits of a word that say which inputs saw an edge, by layout; inputs are channels 1, 2, ..."""
+DUMMY = 0x10
 LOOK_BACK = TICKS_PER_S // 1000
 AHEAD = 5 * TICKS_PER_S
 """A word this far ahead of the host's clock cannot be."""
@@ -40,7 +41,8 @@ class Raw64(Instrument):
     Args:
         transport: TCP or pipe.
         name: what messages call it.
-        layout: ``a1``, or ``a1x`` with the high half of each word first.
+        layout: ``a1``; ``a1x`` with the high half of each word first; ``a1s`` with a fifth input, for sync pulses, in
+            bit 5 (an extension of our own for FPGA units).
 
     Source: qcrypto, readevents7 (option -a1, with and without -X).
     """
@@ -50,15 +52,18 @@ class Raw64(Instrument):
     model: ClassVar[str] = "raw 64-bit stream"
     transports: ClassVar[tuple[str, ...]] = ("tcp", "pipe", "serial")
 
-    def __init__(self, transport: Transport, *, name: str | None = None, layout: Literal["a1", "a1x"] = "a1") -> None:
+    def __init__(
+        self, transport: Transport, *, name: str | None = None, layout: Literal["a1", "a1x", "a1s"] = "a1"
+    ) -> None:
         super().__init__(transport, name=name)
-        if layout not in ("a1", "a1x"):
-            raise SettingError(f"{self.name}: layout {layout!r} is neither a1 nor a1x")
+        if layout not in INPUT_BITS:
+            raise SettingError(f"{self.name}: layout {layout!r} is none of {', '.join(INPUT_BITS)}")
         self.layout = layout
+        self._bits = np.array(INPUT_BITS[layout], dtype=np.uint8)
         self._reset()
 
     def _reset(self) -> None:
-        self._pending = Pending(CHANNELS, TICK_AS)
+        self._pending = Pending(tuple(range(1, self._bits.size + 1)), TICK_AS)
         self._order = InOrder(self._pending, LOOK_BACK)
         self._bytes = bytearray()
         self._streaming = False
@@ -139,7 +144,7 @@ class Raw64(Instrument):
 
     def _words(self, at: int, n: int) -> Words:
         words = np.frombuffer(bytes(self._bytes[at : at + 8 * n]), dtype="<u8")
-        return words if self.layout == "a1" else (words << np.uint64(32)) | (words >> np.uint64(32))
+        return words if self.layout != "a1x" else (words << np.uint64(32)) | (words >> np.uint64(32))
 
     def _wrong(self, time: NDArray[np.int64], before: int, now_s: float) -> NDArray[np.intp]:
         """Numbers of words whose time cannot be."""
@@ -159,7 +164,7 @@ class Raw64(Instrument):
             self._in_doubt = False
         low = words.astype(np.uint8)
         events = np.flatnonzero((low & DUMMY) == 0)
-        bits = (low[events, None] >> np.arange(4, dtype=np.uint8)) & np.uint8(1)
+        bits = (low[events, None] >> self._bits) & np.uint8(1)
         rows, inputs = np.nonzero(bits)
         self._order.add(time[events][rows] - self._first[0], inputs.astype(np.uint8))
         self._last = max(self._last, int(time.max()))

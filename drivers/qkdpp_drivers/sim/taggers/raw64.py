@@ -18,11 +18,12 @@ class SimRaw64(SimulatedInstrument):
     """The unit; a dummy word comes every ``DUMMY_S``, and neighbouring words may be swapped, as real cards do.
 
     Args:
-        edges: what comes to its four inputs.
+        edges: what comes to its inputs.
         clock: seconds.
         faults: of ``FAULTS``.
         rng: places the faults.
         halves_swapped: high half of each word first.
+        fifth_input: whether there is one, in bit 5.
     """
 
     FAULTS: ClassVar[dict[str, str]] = {
@@ -41,9 +42,11 @@ class SimRaw64(SimulatedInstrument):
         faults: Faults,
         rng: np.random.Generator,
         halves_swapped: bool = False,
+        fifth_input: bool = False,
     ) -> None:
         super().__init__(clock=clock, faults=faults, rng=rng)
         self.edges, self.halves_swapped = edges, halves_swapped
+        self._flag = np.array([1, 2, 4, 8, 32 if fifth_input else 0], dtype=np.int64)
         self._dummies = 0
         self._zero_ps = 0
         self._polled_s = 0.0
@@ -61,7 +64,7 @@ class SimRaw64(SimulatedInstrument):
         dummies = np.arange(self._dummies, int(now / DUMMY_S) + 1)
         self._dummies += dummies.size
         time_ps = np.concatenate([times_ps, dummies * round(DUMMY_S * 1e12)]) - self._zero_ps
-        low = np.concatenate([np.int64(1) << inputs.astype(np.int64), np.full(dummies.size, 0x10)])
+        low = np.concatenate([self._flag[inputs], np.full(dummies.size, 0x10)])
         order = np.argsort(time_ps, kind="stable")
         time, low = time_ps[order] * 256 // 1000, low[order]
         if "stalled" in self.faults or not time.size:
