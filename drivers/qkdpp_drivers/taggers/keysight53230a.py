@@ -1,4 +1,4 @@
-"""Keysight 53230A, a counter with two inputs: intervals, frequencies, time stamps of one input. Never run on hardware."""
+"""Keysight 53230A, a counter: intervals, frequencies, time stamps of one input. Never run on hardware."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Keysight53230A(TextInstrument):
 
     def _recover(self) -> None:
         """After a time-out: stop measuring, throw away what is under way; the next question checks the identity."""
-        self.transport.write(b"ABOR\n")
+        self.transport.write(b"ABOR\n*CLS\n")  # the interrupted question leaves an entry
         self.transport.drain(quiet_s=0.05)
         self._is_stale = True
 

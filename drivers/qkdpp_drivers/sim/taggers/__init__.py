@@ -1,6 +1,7 @@
 """Simulated taggers, one per file."""
 
 SIMULATORS: dict[str, tuple[str, str]] = {
+    "keysight53230a": ("qkdpp_drivers.sim.taggers.keysight53230a:alone", "visa"),
     "lectrotic4": ("qkdpp_drivers.sim.taggers.lectrotic4:alone", "pty"),
     "raw64": ("qkdpp_drivers.sim.taggers.raw64:alone", "tcp"),
     "tdc1": ("qkdpp_drivers.sim.taggers.tdc1:alone", "pty"),
