@@ -1,0 +1,80 @@
+"""Every fault of the proxy at every boundary of a small block, greeting included: equal keys, no pad used twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from proxy import KINDS, Direction, Kind, Proxy
+from two_nodes import Node, assert_same_keys, make, run_block, stop
+
+from qkdpp.core.bits import Bits
+from qkdpp.node.blocks import Policy
+
+AT_ONCE = 6
+"""Pairs of nodes that run side by side: most of their time is waiting for heartbeats."""
+
+
+class Watch:
+    """Notes which pads a pool gives out and takes in."""
+
+    def __init__(self, node: Node) -> None:
+        self.taken: list[int] = []
+        self.accepted: list[int] = []
+        take, accept = node.pool.take, node.pool.accept
+
+        def watched_take() -> tuple[int, bytes]:
+            index, pad = take()
+            self.taken.append(index)
+            return index, pad
+
+        def watched_accept(index: int) -> None:
+            accept(index)
+            self.accepted.append(index)
+
+        node.pool.take, node.pool.accept = watched_take, watched_accept  # type: ignore[method-assign]
+
+    def assert_once(self) -> None:
+        for used in (self.taken, self.accepted):
+            assert len(set(used)) == len(used)
+
+
+async def one_block(kind: Kind, direction: Direction, position: int, *, blocks: int = 1) -> int:
+    """One pair of nodes, the fault at one frame; how many frames passed in that direction."""
+    alice, bob = make(100, Policy(deadline_s=30.0))
+    watches = Watch(alice), Watch(bob)
+
+    def plan(where: Direction, index: int) -> Kind | None:
+        return kind if (where, index) == (direction, position) else None
+
+    bob.start(0)
+    proxy = Proxy(await bob.listening(), plan)
+    alice.start(await proxy.start())
+    try:
+        for number in range(1, blocks + 1):
+            ends = await run_block(alice, bob, number)
+            assert all(isinstance(end.result, Bits) for end in ends), (position, ends)
+            assert_same_keys(alice, bob, ends)
+    finally:
+        await stop(alice, bob)
+        await proxy.stop()
+    for watch in watches:
+        watch.assert_once()
+    return proxy.counts[direction]
+
+
+@pytest.mark.parametrize("direction", ["out", "back"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_fault_at_every_frame_of_a_block(kind: Kind, direction: Direction) -> None:
+    async def main() -> None:
+        n_frames = await one_block(kind, direction, -1)
+        assert n_frames > 8
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def at(position: int) -> None:
+            async with limit:
+                await one_block(kind, direction, position)
+
+        await asyncio.gather(*(at(position) for position in range(n_frames)))
+
+    asyncio.run(main())
