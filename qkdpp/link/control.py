@@ -63,9 +63,9 @@ class ControlAuth:
         self._role: Side = role
         self._sealed = self._unsealed = 0
 
-    def seal(self, body: bytes) -> bytes:
-        """Payload of a CONTROL frame. Raises Abort(POOL_EXHAUSTED)."""
-        index, pad = self._pool.take()
+    def seal(self, body: bytes, taken: tuple[int, bytes] | None = None) -> bytes:
+        """Payload of a CONTROL frame, under a pad ``taken`` for it or the next one. Raises Abort(POOL_EXHAUSTED)."""
+        index, pad = taken or self._pool.take()
         text = _TEXT_HEADER.pack(DOMAIN, LANES.index(self._role), self._own, self._peer, self._sealed) + body
         self._sealed += 1
         return _TAG.pack(index, xor(poly_hash(self._pool.hash_key, text), pad)) + body

@@ -117,12 +117,15 @@ class Pool(ABC):
             self._save()
             return self._state.incarnation
 
-    def take(self) -> tuple[int, bytes]:
-        """Number and pad for the next tag to send; Abort(POOL_EXHAUSTED) if there is none."""
+    def take(self, peer_filled: int | None = None) -> tuple[int, bytes]:
+        """Number and pad for the next tag to send; Abort(POOL_EXHAUSTED) if there is none.
+
+        ``peer_filled`` is where the peer's pool ends, as it says itself, while that is not agreed yet.
+        """
         with self._lock:
-            index = self.sent
-            if index >= self._limit:
-                raise Abort(AbortReason.POOL_EXHAUSTED, lane=self._role, tags=self._limit)
+            index, limit = self.sent, self._limit if peer_filled is None else min(self.filled, peer_filled)
+            if index >= limit:
+                raise Abort(AbortReason.POOL_EXHAUSTED, lane=self._role, tags=limit)
             pad = self._read(self._role, index)
             self._state.cursors[self._role] = index + 1
             self._erase(self._role, index, 1)
@@ -185,11 +188,6 @@ class Pool(ABC):
             self._state.peer = seen
             self._save()
 
-    def restrict(self, limit: int) -> None:
-        """Takes pads before ``limit`` only: what the peer says it holds. Lasts until the next call or :meth:`agree`."""
-        with self._lock:
-            self._limit = min(limit, self.filled)
-
     def agree(self, limit: int) -> None:
         """Both parties hold the pads before ``limit`` and no others count; those beyond are erased, durably."""
         with self._lock:
@@ -204,7 +202,7 @@ class Pool(ABC):
     def fill(self, at: int, key: bytes) -> None:
         """Adds ``key``, half of it to each lane, as the pads from ``at`` on, durably.
 
-        They are not taken before :meth:`agree` or :meth:`restrict` says that the peer has them too.
+        They are not taken before :meth:`agree` says that the peer has them too.
         """
         n_pads, rest = divmod(len(key), len(LANES) * PAD_BYTES)
         if rest or at != self.filled or n_pads > self.room:

@@ -296,13 +296,13 @@ class Session:
         kept = set() if self._stream is None else {self._stream.peer}
         self._auths = {peer: auth for peer, auth in self._auths.items() if peer in kept}
         self._auths[stream.peer] = ControlAuth(self._pool, self._setup.role, self.incarnation, stream.peer)
-        self._pool.restrict(min(self._pool.filled, theirs.filled))
         if self._setup.role == "alice":
-            self._confirm(stream)
+            self._confirm(stream, theirs.filled)
         return stream
 
-    def _confirm(self, stream: Stream) -> None:
+    def _confirm(self, stream: Stream, peer_filled: int) -> None:
         """Alice speaks first: Bob spends no pad before she has proved herself."""
+        pad = self._pool.take(peer_filled)
         message = Confirm(
             incarnation=self.incarnation,
             peer_incarnation=stream.peer,
@@ -310,10 +310,10 @@ class Session:
             capabilities=sorted(self._setup.capabilities),
             open_blocks=self._setup.open_blocks,
             filled=self._pool.filled,
-            sent=self._pool.sent + 1,
+            sent=pad[0] + 1,
             accepted=self._pool.accepted,
         )
-        stream.push(Type.CONTROL, self._auths[stream.peer].seal(self._codec.encode(message)))
+        stream.push(Type.CONTROL, self._auths[stream.peer].seal(self._codec.encode(message), pad))
 
     def _confirmed(self, theirs: Confirm, stream: Stream) -> list[Event]:
         told = self._greeting
@@ -339,7 +339,7 @@ class Session:
             capabilities=self._setup.capabilities & frozenset(theirs.capabilities),
         )
         if self._setup.role == "bob":
-            self._confirm(stream)
+            self._confirm(stream, theirs.filled)
         return self._running(self._up)
 
     def _running(self, up: Up) -> list[Event]:

@@ -129,7 +129,8 @@ class BlockRunner:
     async def open(self, block: int, stage: Stage[Bits], log: BlockLog) -> None:
         """Begins a block as soon as a place is free; its end comes by :meth:`next_end`.
 
-        Numbers must rise. Raises LinkError if the link is closed or has failed.
+        Numbers must rise. Raises LinkError if the link is closed or has failed. If the pool is used up, the block ends
+        at once, with an alarm, and the link is closed.
         """
         async with self._opening:
             if block <= self._newest:
@@ -154,6 +155,8 @@ class BlockRunner:
             if self._tasks is None:
                 raise LinkError("the link is not running")
             self._tasks.create_task(self._drive(opened))
+            if exhausted:
+                self._tasks.create_task(self.close())
 
     def drop(self, block: int, why: Aborted) -> None:
         """Ends an open block on both sides; without effect once this side may have to keep its key."""
@@ -243,18 +246,17 @@ class BlockRunner:
             result = Aborted(reason=AbortReason.DEADLINE_PASSED, evidence={"deadline_s": self._policy.deadline_s})
         if opened.over.done():
             result = opened.over.result()
-        elif isinstance(result, Aborted) and self._must_tell(result) and self._present(opened):
+        elif isinstance(result, Aborted) and self._present(opened) and self._must_tell(result, opened):
             self._drop([opened.block], result.reason.value)
         if isinstance(result, Bits):
             result = await self._storing.commit(opened, result)
         self._finish(opened, result)
         await self._changed()
 
-    def _must_tell(self, result: Aborted) -> bool:
-        """An abort frame has told Alice's stage, but not an Alice who has finished and waits for Bob's Stored."""
-        return result.reason is AbortReason.DEADLINE_PASSED or (
-            self._role == "bob" and result.reason is not AbortReason.PEER_ABORTED
-        )
+    def _must_tell(self, result: Aborted, opened: OpenBlock) -> bool:
+        """An abort frame has told Alice's stage, but not an Alice who has finished and is bound until Bob answers."""
+        own_word = self._role == "bob" and result.reason is not AbortReason.PEER_ABORTED
+        return own_word or result.reason is AbortReason.DEADLINE_PASSED or opened.stored.done()
 
     async def _converse(self, opened: OpenBlock) -> Bits | Aborted:
         """The stage, from its first message to its result."""
@@ -374,7 +376,9 @@ class BlockRunner:
             opened = self._open.get(message.block)
             if self._role == "alice":
                 self._storing.stored(message)
-            elif opened is not None and not opened.stored.done():
+            elif opened is None:
+                self._drop([message.block], "not_open")
+            elif not opened.stored.done():
                 opened.stored.set_result(message)
         elif isinstance(message, PoolFilled):
             self._storing.pool_filled(message)

@@ -179,8 +179,8 @@ ACTIONS = st.lists(
 class WatchedPool(EphemeralPool):
     """Notes every pad it gives out or takes in."""
 
-    def take(self) -> tuple[int, bytes]:
-        index, pad = super().take()
+    def take(self, peer_filled: int | None = None) -> tuple[int, bytes]:
+        index, pad = super().take(peer_filled)
         self.__dict__.setdefault("taken", []).append(index)
         return index, pad
 
@@ -267,6 +267,22 @@ def test_the_pad_of_a_lost_message_is_burned_by_the_next_session() -> None:
     pair.settle()
     assert pair.pool["alice"].sent == pair.pool["bob"].accepted == 3
     assert pair.pool["bob"].bits_used == (2 + 2) * 128
+
+
+class HurriedPool(EphemeralPool):
+    """Threads of open blocks take pads at the very moment."""
+
+    def take(self, peer_filled: int | None = None) -> tuple[int, bytes]:
+        super().take()
+        return super().take(peer_filled)
+
+
+def test_pads_taken_by_other_threads_while_a_session_is_confirmed_raise_no_alarm() -> None:
+    fresh = EphemeralPool.pair(60, FixedEntropy("pool"))
+    pair = up(pools=(HurriedPool("alice", fresh[0].hash_key, fresh[0]._lanes), fresh[1]))
+    pair.restart("bob")
+    pair.settle()
+    assert pair.session["alice"].state is State.RUNNING
 
 
 def test_a_forged_greeting_of_a_new_incarnation_disturbs_no_session() -> None:

@@ -70,8 +70,8 @@ class LoggedPool(FilePool):
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         super().__init__(path, role)  # type: ignore[arg-type]
 
-    def take(self) -> tuple[int, bytes]:
-        index, pad = super().take()
+    def take(self, peer_filled: int | None = None) -> tuple[int, bytes]:
+        index, pad = super().take(peer_filled)
         os.write(self.log, f"take {index}\n".encode())
         return index, pad
 
@@ -116,7 +116,7 @@ async def main(role: str, folder: Path, port: int) -> None:
     setup = Setup(role=role, parameters=named_fields(PARAMETERS))  # type: ignore[arg-type]
     session = Session(setup, pool, [*CONTROLS, Propose])
     link = TcpLink(session, Address(host="127.0.0.1", port=port, listen=role == "bob"), None)
-    policy = Policy(deadline_s=5.0, refill_below=2000, refill_to=2000)
+    policy = Policy(deadline_s=5.0, refill_below=50_000, refill_to=50_000)
     runner = BlockRunner(link, pool, FolderSink(folder), role, policy)  # type: ignore[arg-type]
     running = asyncio.create_task(runner.run())
     stopped = asyncio.Event()

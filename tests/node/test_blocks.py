@@ -304,6 +304,9 @@ def test_an_exhausted_pool_is_a_clean_stop_with_an_alarm() -> None:
         assert result.reason in (AbortReason.POOL_EXHAUSTED, AbortReason.PEER_ABORTED)
         alarms = [await node.event(Alarm) for node in (alice, bob)]
         assert any(isinstance(alarm, Alarm) and alarm.reason is AbortReason.POOL_EXHAUSTED for alarm in alarms)
+        await asyncio.gather(alice.task, bob.task)
+        with pytest.raises(LinkError):
+            await alice.open(number + 1)
         assert number > 3
         assert min(alice.pool.remaining, bob.pool.remaining) > 0
 

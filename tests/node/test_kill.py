@@ -18,7 +18,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.link.pool_file import create_pool
 
 HERE = Path(__file__).parent
-N_TAGS = 2000
+N_TAGS = 50_000
 ROLES = ("alice", "bob")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 from proxy import KINDS, Direction, Kind, Proxy
-from two_nodes import Node, assert_same_keys, make, run_block, stop
+from two_nodes import SIDES, Node, assert_same_keys, make, run_block, stop
 
 from qkdpp.core.bits import Bits
 from qkdpp.node.blocks import Policy
@@ -23,8 +24,8 @@ class Watch:
         self.accepted: list[int] = []
         take, accept = node.pool.take, node.pool.accept
 
-        def watched_take() -> tuple[int, bytes]:
-            index, pad = take()
+        def watched_take(peer_filled: int | None = None) -> tuple[int, bytes]:
+            index, pad = take(peer_filled)
             self.taken.append(index)
             return index, pad
 
@@ -78,3 +79,46 @@ def test_one_fault_at_every_frame_of_a_block(kind: Kind, direction: Direction) -
         await asyncio.gather(*(at(position) for position in range(n_frames)))
 
     asyncio.run(main())
+
+
+async def random_faults(n_blocks: int, share: float, seed: int) -> dict[str, int]:
+    """Blocks in flight while every frame meets a random fault with probability ``share``; how the blocks ended."""
+    rng = random.Random(seed)
+    alice, bob = make(20 * n_blocks + 500, Policy(deadline_s=30.0))
+    watches = Watch(alice), Watch(bob)
+    bob.start(0)
+    proxy = Proxy(await bob.listening(), lambda *_: rng.choice(KINDS) if rng.random() < share else None)
+    alice.start(await proxy.start())
+
+    async def feed(node: Node) -> None:
+        for number in range(1, n_blocks + 1):
+            await node.open(number)
+
+    async def collect(node: Node) -> dict[int, bool]:
+        ends = [await node.end() for _ in range(n_blocks)]
+        return {end.block: isinstance(end.result, Bits) for end in ends}
+
+    try:
+        _, _, *ended = await asyncio.gather(feed(alice), feed(bob), collect(alice), collect(bob))
+    finally:
+        await stop(alice, bob)
+        await proxy.stop()
+    assert_same_keys(alice, bob)
+    for watch in watches:
+        watch.assert_once()
+    assert ended[0] == ended[1], "an agreed drop, or a key on both sides"
+    return {"keys": sum(ended[0].values()), "frames": sum(proxy.counts.values())} | {
+        f"pads of {side}": len(watch.taken) for side, watch in zip(SIDES, watches, strict=True)
+    }
+
+
+def test_blocks_in_flight_under_random_faults() -> None:
+    ended = asyncio.run(random_faults(12, 0.02, seed=3))
+    assert ended["keys"] == 12
+
+
+@pytest.mark.soak
+def test_many_blocks_in_flight_under_random_faults() -> None:
+    ended = asyncio.run(random_faults(400, 0.03, seed=4))
+    print(ended)
+    assert ended["keys"] == 400
