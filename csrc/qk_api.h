@@ -152,3 +152,30 @@ int qk_slots(int64_t *slots, uint8_t *labels, uint64_t *n_found, const int64_t *
  * at + k lies from 0 to n_shifts - 1. scores: 4 rows of length; QK_BAD_SIZE if a row is 4 or more. */
 int qk_correlate(int32_t *total, size_t n_shifts, const int64_t *at, const uint8_t *row, size_t n, const int8_t *scores,
                  size_t length);
+
+/* The Hamming procedure, docs/notes/hamming.md: a round of blocks of 2^width bits, frame after frame. Entries of orders:
+ * word of the frame << 6 | bits it is turned by; W = ceil(bits / 64) of them. Branches and addresses depend on flags and,
+ * in qk_hamming_invert, on where errors are, both functions of the error pattern; never on the key. */
+typedef struct qk_hamming_frame {
+    int64_t start;    /* its first bit in the key */
+    int64_t bits;
+    int64_t row;      /* its first word in rows; bit l of word w is bit l W + w of the frame, zero if it has none */
+    int64_t order;    /* its first entry in orders */
+    int64_t width;    /* 0 to 20 */
+    int64_t sum;      /* its first word in sums and flags: G = ceil(W / 2^width) words */
+    int64_t syndrome; /* its first word in syndromes: [width][G] */
+} qk_hamming_frame;
+
+/* Sums of all blocks, and bit j of the syndromes of all blocks. scratch: the largest G << width. */
+int qk_hamming_checks(uint64_t *sums, uint64_t *syndromes, const uint64_t *rows, const qk_hamming_frame *frames,
+                      size_t n_frames, const uint32_t *orders, uint64_t *scratch, size_t scratch_words);
+
+/* Syndromes of the flagged blocks without gaps: of every frame bits 0, then bits 1, .... out_words: as they need. */
+int qk_hamming_pick(uint64_t *out, size_t out_words, const uint64_t *syndromes, const uint64_t *flags,
+                    const qk_hamming_frame *frames, size_t n_frames);
+
+/* Inverts one bit in every flagged block, by this party's syndromes (overwritten) and the other's, in the rows and in
+ * `found`, as long as the key. */
+int qk_hamming_invert(uint64_t *rows, uint64_t *found, uint64_t *syndromes, const uint64_t *flags,
+                      const uint64_t *theirs, size_t their_words, const qk_hamming_frame *frames, size_t n_frames,
+                      const uint32_t *orders);

@@ -67,6 +67,34 @@ static void check_bits(void)
     free(order);
 }
 
+/* Flags, and with them the rows that qk_hamming_invert changes, are functions of the error pattern, not of the key. */
+static void check_hamming(int64_t bits, int64_t width)
+{
+    enum { ROOM = 2048 };
+    const int64_t places = (bits + 63) / 64;
+    const qk_hamming_frame frame = {.bits = bits, .width = width};
+    uint64_t *rows = secret(ROOM * 8), *sums = malloc(ROOM * 8), *own = malloc(ROOM * 8);
+    uint64_t *out = malloc(ROOM * 8), *scratch = malloc(ROOM * 8), flags[ROOM];
+    uint32_t order[ROOM];
+    for (int64_t i = 0; i < ROOM; i++) {
+        order[i] = (uint32_t)((places - 1 - i % places) << 6 | (i * 37 & 63));
+        flags[i] = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)i;
+    }
+    qk_hamming_checks(sums, own, rows, &frame, 1, order, scratch, ROOM);
+    size_t n_bits = 0;
+    for (int64_t g = 0; g < (places + (1 << width) - 1) >> width; g++) {
+        n_bits += (size_t)__builtin_popcountll(flags[g]) * (size_t)width;
+    }
+    if (qk_hamming_pick(out, (n_bits + 63) / 64, own, flags, &frame, 1) != QK_OK) {
+        abort();
+    }
+    free(rows);
+    free(sums);
+    free(own);
+    free(out);
+    free(scratch);
+}
+
 static int use(const char *name)
 {
     for (int tier = 0; tier < qk_isa_count(); tier++) {
@@ -90,6 +118,9 @@ int main(int argc, char **argv)
     check_toeplitz(32700, 16400);
     check_toeplitz(65000, 32800);
     check_toeplitz(70000, 35000);
+    check_hamming(1000, 2);
+    check_hamming(65536, 5);
+    check_hamming(65000, 10);
     if (argc > 2) {
         const uint8_t *control = secret(1);
         puts(*control ? "control: set" : "control: clear");

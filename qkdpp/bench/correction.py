@@ -98,7 +98,7 @@ def _row(corrector: Cascade | Hamming, frames: int, qber: float, effort: Effort)
         size=f"{100 * qber:g} %, {frames:,} x {power(corrector.frame_bits)} bits",
         amount=n,
         unit="bit",
-        tier="kernels" if name == "cascade" else "loops",
+        tier="kernels",
         prepare=prepare,
         run=lambda d: correct(corrector, d),
         goal=GOALS[name].get(qber),

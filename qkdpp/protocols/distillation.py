@@ -31,7 +31,7 @@ from qkdpp.sifting.health import check
 from qkdpp.verification import Verified
 
 MIN_HINT = 0.002
-VERSION = 3
+VERSION = 4
 """Of the conversation: messages, their order, the matrix of the amplification seed, and the thresholds by which both
 parties choose the accounting rule."""
 COUNT_BITS = 64

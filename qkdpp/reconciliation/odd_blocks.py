@@ -11,8 +11,12 @@ correctly everywhere.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F", float, NDArray[np.float64])
 _ROOTS: Final = 8
 
 
@@ -27,17 +31,18 @@ def odd_share(rate: float, length: int) -> float:
     return (1.0 - agree) / 2.0
 
 
-def mean_errors(share: float) -> float:
+def mean_errors(share: F) -> F:
     """Mean number of errors of blocks of which ``share`` (0 to below 1/2) are odd: ``-ln(1 - 2 share) / 2``.
 
     By ``ln y = 2**k ln(y**(1/2**k))`` and the first two terms of ``ln y = 2 artanh((y - 1) / (y + 1))``; accurate to
     1e-9 up to a share of 0.49.
     """
-    root = 1.0 - 2.0 * share
+    root: Any = 1.0 - 2.0 * share
     for _ in range(_ROOTS):
-        root = math.sqrt(root)
+        root = np.sqrt(root)
     t = (1.0 - root) / (1.0 + root)
-    return float(1 << _ROOTS) * (t + t * t * t / 3.0)
+    mean: F = float(1 << _ROOTS) * (t + t * t * t / 3.0)
+    return mean
 
 
 def efficiency(leak_bits: int, n: int, errors: int) -> float:
