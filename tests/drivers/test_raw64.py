@@ -158,7 +158,7 @@ def test_silence_and_an_unplugged_cable():
     assert driver.read(0.05).flags == ("ended",)
     with pytest.raises(TransportClosed, match="has ended"):
         driver.read(0.05)
-    with pytest.raises(SettingError, match="neither a1 nor a1x"):
+    with pytest.raises(SettingError, match="none of a1, a1x, a1s"):
         Raw64(driver.transport, layout="a2")
 
 
