@@ -26,8 +26,10 @@ from qkdpp.timing.gate_rules import BLANKED, LOST, OUTSIDE, REPEATED, UNLOCKED, 
 
 DoubleClickRule = Literal["random", "first"]
 HISTOGRAM_BINS = 256
-_CODE_OF_SINGLE = np.zeros(256, dtype=np.uint8)
-_CODE_OF_SINGLE[[2, 4, 8]] = 1, 2, 3
+_DOUBLE = 255
+_CODE = np.full(256, _DOUBLE, dtype=np.uint8)
+"""Detector code by the mask of the detectors that clicked."""
+_CODE[[0, 1, 2, 4, 8]] = 0, 0, 1, 2, 3
 
 
 class DetectionCounters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,8 +138,8 @@ def detect(
     first_tick = int(tags.ticks[0]) if len(tags) else 0
     return Detections(
         slots=found.slots,
-        basis=(code >> 1).astype(np.uint8),
-        bit=(code & 1).astype(np.uint8),
+        basis=code >> np.uint8(1),
+        bit=code & np.uint8(1),
         time_s=_seconds(found.at_tick - first_tick, tags.tick_as),
         counters=_count(tags, found, rules),
         histogram_edges_ps=np.linspace(-period_ps / 2, period_ps / 2, rules.bins + 1),
@@ -207,8 +209,7 @@ def assign_double_clicks(mask: NDArray[np.uint8], entropy: Entropy) -> NDArray[n
     ``mask`` (uint8[n]) has bit ``d`` set if detector ``d`` clicked; two fresh bits are drawn for every double click.
     """
     code = mask.copy()
-    relabel(code, _CODE_OF_SINGLE)
-    double = np.flatnonzero(np.bitwise_count(mask) > 1)
+    double = np.flatnonzero(code == _DOUBLE) if relabel(code, _CODE) == _DOUBLE else np.empty(0, dtype=np.int64)
     bits = random_bits(entropy, 2 * double.size).to_array().reshape(-1, 2)
     in_z, in_x = (mask[double] & 0b0011) > 0, (mask[double] & 0b1100) > 0
     basis = np.where(in_z & in_x, bits[:, 0], in_x.astype(np.uint8))
@@ -218,8 +219,9 @@ def assign_double_clicks(mask: NDArray[np.uint8], entropy: Entropy) -> NDArray[n
 
 def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters:
     by_index = count_labels(tags.channel)
-    same = (found.mask == 0b0011) | (found.mask == 0b1100)
-    several = np.bitwise_count(found.mask) > 1
+    by_mask = count_labels(found.mask)[:16]
+    clicks = np.bitwise_count(np.arange(16))
+    same = int(by_mask[0b0011] + by_mask[0b1100])
     return DetectionCounters(
         tags_by_channel={channel_id: int(by_index[i]) for i, channel_id in enumerate(tags.channel_ids)},
         detector_tags=int(by_index[rules.code >= 0].sum()),
@@ -228,9 +230,9 @@ def _count(tags: TimeTags, found: Clicks, rules: GateRules) -> DetectionCounters
         outside_gate=int(found.counters[OUTSIDE]),
         blanked=int(found.counters[BLANKED]),
         repeated=int(found.counters[REPEATED]),
-        further_clicks=int(np.bitwise_count(found.mask).sum()) - int(found.mask.size),
-        double_same_basis=int(same.sum()),
-        double_cross_basis=int((several & ~same).sum()),
+        further_clicks=int((by_mask * clicks).sum()) - int(found.mask.size),
+        double_same_basis=same,
+        double_cross_basis=int(by_mask[clicks > 1].sum()) - same,
         detections=int(found.slots.size),
     )
 
