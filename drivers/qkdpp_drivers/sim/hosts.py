@@ -237,8 +237,8 @@ class TcpHost(Host):
 class ZmqHost(Host):
     """A ZeroMQ reply socket (as a ROUTER, so that a reply can also be missing), and PAIR sockets for streams.
 
-    An instrument that streams has ``streams() -> list[tuple[int, bytes]]``: messages with their port, 0 meaning any
-    free port that the instrument learns by ``stream_port`` beforehand.
+    An instrument that streams has ``streams() -> list[tuple[int, bytes | None]]``: messages with the port they go to,
+    None where a new stream begins. They wait until somebody listens.
     """
 
     def __init__(self, instrument: Hosted, *, port: int = 0) -> None:
@@ -247,6 +247,7 @@ class ZmqHost(Host):
         self._context: Any = None
         self._socket: Any = None
         self._pairs: dict[int, Any] = {}
+        self._unsent: dict[int, list[bytes]] = {}
         self._waiting: list[list[bytes]] = []
 
     def _open(self) -> None:
@@ -265,14 +266,13 @@ class ZmqHost(Host):
         for pair in self._pairs.values():
             pair.close()
         self._pairs.clear()
+        self._unsent.clear()
         self._waiting.clear()
         self._socket.close()
         self._context.term()
         self._context = None
 
     def _step(self) -> bool:
-        import zmq
-
         if DISCONNECT in self.instrument.faults:
             if self._context is not None:
                 self._close()
@@ -289,11 +289,35 @@ class ZmqHost(Host):
             self._socket.send_multipart([*self._waiting.pop(), answer])
             self._waiting.clear()
         for port, message in getattr(self.instrument, "streams", list)():
-            if port not in self._pairs:
-                self._pairs[port] = self._context.socket(zmq.PAIR)
-                self._pairs[port].setsockopt(zmq.LINGER, 0)
-                self._pairs[port].setsockopt(zmq.SNDHWM, 0)
-                self._pairs[port].bind(f"tcp://{LOOPBACK}:{port}")
-            self._pairs[port].send(message)
-            busy = True
+            self._enqueue(port, message)
+        return self._send_streams() or busy
+
+    def _enqueue(self, port: int, message: bytes | None) -> None:
+        """None begins a new stream at this port."""
+        import zmq
+
+        if message is not None:
+            self._unsent[port].append(message)
+            return
+        self._unsent[port] = []
+        if port in self._pairs:
+            return
+        self._pairs[port] = self._context.socket(zmq.PAIR)
+        self._pairs[port].setsockopt(zmq.LINGER, 0)
+        self._pairs[port].setsockopt(zmq.SNDHWM, 0)
+        self._pairs[port].bind(f"tcp://{LOOPBACK}:{port}")
+
+    def _send_streams(self) -> bool:
+        """Sends what can be sent; False if that was nothing."""
+        import zmq
+
+        busy = False
+        for port, messages in self._unsent.items():
+            try:
+                while messages:
+                    self._pairs[port].send(messages[0], zmq.NOBLOCK)
+                    del messages[0]
+                    busy = True
+            except zmq.Again:
+                continue
         return busy
