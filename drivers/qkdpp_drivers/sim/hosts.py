@@ -23,6 +23,7 @@ from qkdpp_drivers.sim.faults import DISCONNECT
 
 PAUSE_S = 0.0005
 LOOPBACK = "127.0.0.1"
+REBIND_TRIES = 200
 CHUNK_BYTES = 1 << 16
 
 
@@ -301,11 +302,19 @@ class ZmqHost(Host):
             return
         self._unsent[port] = []
         if port in self._pairs:
-            return
-        self._pairs[port] = self._context.socket(zmq.PAIR)
-        self._pairs[port].setsockopt(zmq.LINGER, 0)
-        self._pairs[port].setsockopt(zmq.SNDHWM, 0)
-        self._pairs[port].bind(f"tcp://{LOOPBACK}:{port}")
+            self._pairs.pop(port).close()
+        self._pairs[port] = pair = self._context.socket(zmq.PAIR)
+        pair.setsockopt(zmq.LINGER, 0)
+        pair.setsockopt(zmq.SNDHWM, 0)
+        for _ in range(REBIND_TRIES):  # the port of a closed socket becomes free a little later
+            try:
+                pair.bind(f"tcp://{LOOPBACK}:{port}")
+                return
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EADDRINUSE:
+                    raise
+                self._stop.wait(0.01)
+        raise OSError(f"port {port} is in use")
 
     def _send_streams(self) -> bool:
         """Sends what can be sent; False if that was nothing."""
