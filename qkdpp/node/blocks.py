@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,6 +26,7 @@ from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft
 from qkdpp.link.pool import LANES, Pool
 from qkdpp.link.tcp import TcpLink
 from qkdpp.node.messages import Drop, Held, Pending, PoolFilled, Stored
+from qkdpp.node.open_block import OpenBlock
 from qkdpp.node.sink import Alarm, BlockEnd, KeySink, NodeEvent, PeerDropped
 from qkdpp.node.storing import Storing
 from qkdpp.protocols.block import BlockLog
@@ -53,26 +54,6 @@ class Policy:
     deadline_s: float = 60.0
     refill_below: int = 0
     refill_to: int = 0
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class OpenBlock:
-    """A block in flight. ``over`` is set when it ends from outside, ``stored`` when the peer holds its key."""
-
-    block: int
-    session: int
-    endpoint: Endpoint[Bits]
-    log: BlockLog
-    inbox: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
-    over: asyncio.Future[Aborted]
-    stored: asyncio.Future[Stored]
-    pool_bits: int = 0
-
-    def end(self, aborted: Aborted) -> None:
-        """Ends it from outside, unless it has ended so before."""
-        if not self.over.done():
-            self.over.set_result(aborted)
-            self.inbox.put_nowait(None)
 
 
 class BlockRunner:
@@ -136,7 +117,9 @@ class BlockRunner:
             if block <= self._newest:
                 raise LocalProtocolError(f"block {block} after block {self._newest}")
             exhausted = await self._place()
-            loop = asyncio.get_running_loop()
+            loop, tasks = asyncio.get_running_loop(), self._tasks
+            if self._closing or tasks is None:
+                raise LinkError("the link is closed or has failed")
             endpoint = Endpoint(stage, self._role, block, self._pool)
             opened = OpenBlock(
                 block=block,
@@ -152,11 +135,9 @@ class BlockRunner:
             if exhausted:
                 self._drop([block], AbortReason.POOL_EXHAUSTED.value)
                 opened.end(exhausted)
-            if self._tasks is None:
-                raise LinkError("the link is not running")
-            self._tasks.create_task(self._drive(opened))
+            tasks.create_task(self._drive(opened))
             if exhausted:
-                self._tasks.create_task(self.close())
+                tasks.create_task(self.close())
 
     def drop(self, block: int, why: Aborted) -> None:
         """Ends an open block on both sides; without effect once this side may have to keep its key."""
@@ -214,9 +195,7 @@ class BlockRunner:
                     )
                 )
             )
-        if self._closing or self._tasks is None:
-            raise LinkError("the link is closed or has failed")
-        if self._pads_missing() <= 0:
+        if self._closing or self._pads_missing() <= 0:
             return None
         self._events.put_nowait(
             Alarm(
@@ -350,12 +329,16 @@ class BlockRunner:
             opened.inbox.put_nowait(event.frame)
         elif event.block > self._newest and event.block not in self._dropped and self._may_wait(event.block):
             self._early.setdefault(event.block, []).append(event.frame)
-        elif self._up is not None:
-            self._taken(len(event.frame), self._up.session)
+        else:
+            self._taken(len(event.frame), self._link.session.number)
 
     def _may_wait(self, block: int) -> bool:
-        """Whether a block that is not open yet may have frames here: as many as both sides take at once."""
-        return block in self._early or (self._up is not None and len(self._early) < self._up.open_blocks)
+        """Whether a block that is not open here yet may keep its frames; one too many is dropped."""
+        if block in self._early or (self._up is not None and len(self._early) < self._up.open_blocks):
+            return True
+        self._dropped[block] = "too_many_blocks"
+        self._drop([block], "too_many_blocks")
+        return False
 
     async def _is_up(self, up: Up) -> None:
         self._up = up

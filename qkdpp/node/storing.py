@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from qkdpp.core.abort import Abort, Aborted, AbortReason
 from qkdpp.core.bits import Bits
@@ -27,10 +27,8 @@ from qkdpp.core.stage import Message
 from qkdpp.link.pool import PAD_BITS, Pool
 from qkdpp.link.tcp import TcpLink
 from qkdpp.node.messages import Drop, Held, Pending, PoolFilled, Stored
+from qkdpp.node.open_block import OpenBlock
 from qkdpp.node.sink import Alarm, KeySink, NodeEvent, Reconciled
-
-if TYPE_CHECKING:
-    from qkdpp.node.blocks import OpenBlock
 
 BITS_PER_PAD: Final = 2 * PAD_BITS
 """One pad in each lane."""

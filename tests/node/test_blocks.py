@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from small_block import SECRET_BITS, block
@@ -146,6 +147,22 @@ def test_a_block_that_is_passed_over_is_dropped() -> None:
         assert isinstance(ends[2], Bits)
 
     run(scenario)
+
+
+def test_more_blocks_than_the_peer_takes_are_dropped() -> None:
+    async def scenario(alice: Node, bob: Node) -> None:
+        await alice.event(Up)
+        alice.runner._up = replace(alice.runner._up, open_blocks=9)  # type: ignore[type-var]
+        for number in range(1, 5):
+            await alice.open(number)
+        ends = [await alice.end(), await alice.end()]
+        assert {end.block for end in ends} == {3, 4}
+        assert all(end.result.evidence == {"peer_reason": "too_many_blocks"} for end in ends)  # type: ignore[union-attr]
+        await asyncio.gather(bob.open(1), bob.open(2))
+        for _ in range(2):
+            assert isinstance((await alice.end()).result, Bits)
+
+    run(scenario, open_blocks=2)
 
 
 def test_the_node_may_drop_a_block() -> None:
