@@ -165,10 +165,12 @@ QK_INLINE int32_t half_of(int32_t n) { return (int32_t)1 << highest((uint64_t)(n
 QK_INLINE void set_cut(struct view *v, int p, int32_t i)
 {
     struct group *c = group_of(v, p, i);
-    const uint64_t cell = bit_of(i >> 6), inner = bit_of(i) & ~UINT64_C(1);
-    cell_of(v->cells[p], i)[CUT] |= inner;
-    c->inner_cut |= inner ? cell : 0;
-    c->first_cut |= inner ? 0 : cell;
+    if (i & 63) {
+        cell_of(v->cells[p], i)[CUT] |= bit_of(i);
+        c->inner_cut |= bit_of(i >> 6);
+    } else {
+        c->first_cut |= bit_of(i >> 6);
+    }
 }
 
 /* If `turns`, the parity of the node at lo changes; without a branch on it. */
