@@ -1,7 +1,7 @@
 /* Cascade: sizes, the state at the beginning, rounds. */
 #include "cascade.h"
 
-/* Two variants: what AVX-512 adds does not pay here. */
+/* Tiers beyond the last one use that. */
 static const struct variant {
     cascade_load_function *load;
     cascade_round_function *round;
@@ -9,10 +9,15 @@ static const struct variant {
     {cascade_load_portable, cascade_round_portable},
 #if QK_X86
     {cascade_load_x86_v3, cascade_round_x86_v3},
+    {cascade_load_avx512, cascade_round_avx512},
 #endif
 };
 
-static const struct variant *chosen(void) { return &variants[qk_active() != &qk_kernels_portable]; }
+static const struct variant *chosen(void)
+{
+    const int tier = qk_isa(), last = (int)(sizeof variants / sizeof variants[0]) - 1;
+    return &variants[tier < last ? tier : last];
+}
 
 size_t qk_cascade_row_words(const qk_cascade *b) { return b->n_frames * (cascade_stride(b) + cascade_last_stride(b)) + LINE_WORDS; }
 

@@ -126,6 +126,8 @@ cascade_load_function cascade_load_portable;
 #if QK_X86
 cascade_round_function cascade_round_x86_v3;
 cascade_load_function cascade_load_x86_v3;
+cascade_round_function cascade_round_avx512;
+cascade_load_function cascade_load_avx512;
 #endif
 
 /* Decides what the frames do that are still cutting the first list into blocks (cascade_steering.c). */

@@ -1,4 +1,4 @@
-/* What comes next: entries of a round, and the parities of this party's key that they ask for. */
+/* What comes next: entries of a round, the parities of this party's key that they ask for. */
 
 /* Where entries and parities go. */
 struct sink {
@@ -29,6 +29,31 @@ QK_INLINE struct entry *put_entry(struct sink *s, int kind, int p, int32_t lo, i
     e->kind = (uint16_t)kind;
     e->list = (uint16_t)p;
     return e;
+}
+
+/* Where answers come from. */
+struct source {
+    const uint64_t *words;
+    size_t at;
+};
+
+/* Up to 64 of them that are there. */
+QK_INLINE uint64_t take_bits(struct source *s, int count)
+{
+    const int at = (int)(s->at & 63);
+    uint64_t x = qk_load64(s->words + (s->at >> 6)) >> at;
+    if (at + count > 64) {
+        x |= qk_load64(s->words + (s->at >> 6) + 1) << (64 - at);
+    }
+    s->at += (size_t)count;
+    return x & ALL >> (64 - count);
+}
+
+QK_INLINE unsigned take(struct source *s)
+{
+    const unsigned bit = (unsigned)(qk_load64(s->words + (s->at >> 6)) >> (s->at & 63)) & 1;
+    s->at++;
+    return bit;
 }
 
 static const uint64_t address_bits[6] = {

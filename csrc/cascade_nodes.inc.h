@@ -29,28 +29,36 @@ QK_INLINE void load_groups(struct entry *e, const struct group *c, const struct 
     }
 }
 
-/* The key of a node and what is not known of it, unit by unit. */
+QK_INLINE void keep_units(struct entry *e, int shift, int32_t units)
+{
+    e->key = e->key >> shift & ALL >> (64 - units);
+    e->open = e->open >> shift & ALL >> (64 - units);
+}
+
+/* The key of a node inside a cell, and what is not known of it. */
+QK_INLINE void load_places(struct entry *e, const uint64_t *cell)
+{
+    e->key = cell[KEY];
+    e->open = ~cell[KNOWN];
+    keep_units(e, e->lo & 63, e->hi - e->lo);
+}
+
+/* The same for any node. */
 QK_INLINE void load_node(const struct view *v, int p, struct entry *e)
 {
-    const int32_t length = e->hi - e->lo;
-    const int unit = unit_of(length);
+    const int unit = unit_of(e->hi - e->lo);
+    const int32_t units = ((e->hi - e->lo - 1) >> unit) + 1;
     const struct group *c = group_of(v, p, e->lo);
-    int shift = 0;
     if (unit == 0) {
-        const uint64_t *cell = cell_of(v->cells[p], e->lo);
-        shift = e->lo & 63;
-        e->key = cell[KEY];
-        e->open = ~cell[KNOWN];
+        load_places(e, cell_of(v->cells[p], e->lo));
     } else if (unit == 6) {
-        shift = e->lo >> 6 & 63;
         e->key = c->parity;
         e->open = ~c->known;
+        keep_units(e, e->lo >> 6 & 63, units);
     } else {
         load_groups(e, c, v->groups[p] + cascade_groups(v->b), (ptrdiff_t)1 << (unit - 12));
+        keep_units(e, 0, units);
     }
-    const uint64_t all = ALL >> (63 - ((length - 1) >> unit));
-    e->key = e->key >> shift & all;
-    e->open = e->open >> shift & all;
 }
 
 /* Cuts a node in the middle; goes on with the first half or the other one. Nothing is open where it must be loaded anew,
@@ -143,7 +151,8 @@ QK_INLINE void take_cell(struct view *v, struct sink *s, int p, int32_t at)
         const uint64_t next = cuts & ~(odd ^ (odd - 1));
         e->lo = at + lowest(odd);
         e->hi = next ? at + lowest(next) : end;
-        e->cuts = e->open = 0;
+        e->cuts = 0;
+        load_places(e, cell);
     }
     cell[ODD] = 0;
 }
@@ -186,23 +195,14 @@ static void TIER(search_alone)(struct view *v, struct sink *s, const struct entr
         s->n = first;
     }
     struct sink to = *s; /* a copy stays in registers */
-    for (const struct entry *end = kept + n; kept < end; kept++) {
-        ask_node(v, &to, p, kept, limit);
+    for (const struct entry *end = kept + n; kept < end;) {
+        if (end - kept >= 8 && ask_eight(&to, kept, limit)) {
+            kept += 8;
+        } else {
+            ask_node(v, &to, p, kept++, limit);
+        }
     }
     *s = to;
-}
-
-/* Reads the answers one after the other. */
-struct source {
-    const uint64_t *words;
-    size_t at;
-};
-
-QK_INLINE unsigned take(struct source *s)
-{
-    const unsigned bit = (unsigned)(qk_load64(s->words + (s->at >> 6)) >> (s->at & 63)) & 1;
-    s->at++;
-    return bit;
 }
 
 /* A place about which something is known now. */
@@ -314,8 +314,13 @@ static void TIER(tell_alone)(struct view *v, struct source *s, struct entry *e, 
     settling.n = 0;
     struct entry *const first = e, *kept = e;
     struct source from = *s; /* a copy stays in registers */
-    for (const struct entry *end = e + n; e < end; e++) {
-        struct entry x = *e;
+    for (const struct entry *end = e + n; e < end;) {
+        if (end - e >= 8 && tell_eight(&from, kept, e, limit)) {
+            kept += 8;
+            e += 8;
+            continue;
+        }
+        struct entry x = *e++;
         const int goes_on = x.hi - x.lo > limit ? told_half(v, &settling, p, &x, take(&from)) : told_address(v, &settling, p, &x, &from);
         f->n_odd[p] -= !goes_on;
         *kept = x;
