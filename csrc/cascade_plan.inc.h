@@ -15,11 +15,11 @@ QK_INLINE void group_last(struct view *v)
 /* The rows of the last list, whose order is that of (position mod 64, position). */
 static void TIER(build_last)(struct view *v)
 {
-    const size_t width = v->b->width, n = (size_t)v->f->length;
+    const size_t width = v->b->width, n = (size_t)v->f->length, rows = n / (LANES * LANES);
     uint64_t *to = v->cells[PASSES - 1];
     const uint64_t *from = v->cells[0];
-    memset(to, 0, CELL * width * sizeof *to);
     if (n % (LANES * LANES)) {
+        memset(to, 0, CELL * width * sizeof *to);
         for (size_t i = 0; i < n; i++) {
             const uint64_t *cell = from + (i >> 6) * CELL;
             const size_t at = (size_t)strided(v->f->length, (int32_t)i);
@@ -32,20 +32,21 @@ static void TIER(build_last)(struct view *v)
         group_last(v);
         return;
     }
-    uint64_t x[LANES], y[LANES];
-    for (size_t g = 0; g < width / LANES; g++) {
-        for (int row = KEY; row < CELL; row += KNOWN - KEY) {
-            for (size_t k = 0; k < LANES; k++) {
-                x[k] = from[(g * LANES + k) * CELL + (size_t)row];
-            }
-            transpose(x, y);
-            for (size_t k = 0; k < LANES; k++) {
-                to[(k * (width / LANES) + g) * CELL + (size_t)row] = x[k];
-            }
+    uint64_t key[LANES], known[LANES], y[LANES]; /* each cell, and no other, is written once */
+    for (size_t g = 0; g < rows; g++) {
+        for (size_t k = 0; k < LANES; k++) {
+            key[k] = from[(g * LANES + k) * CELL + KEY];
+            known[k] = from[(g * LANES + k) * CELL + KNOWN];
+        }
+        transpose(key, y);
+        transpose(known, y);
+        for (size_t k = 0; k < LANES; k++) {
+            const uint64_t cell[CELL] = {[KEY] = key[k], [KNOWN] = known[k]};
+            memcpy(to + (k * rows + g) * CELL, cell, sizeof cell);
         }
     }
     group_last(v);
-    qk_wipe(x, sizeof x);
+    qk_wipe(key, sizeof key);
     qk_wipe(y, sizeof y);
 }
 
