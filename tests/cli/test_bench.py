@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from qkdpp.bench import Effort
 from qkdpp.cli import bench as verb
 from qkdpp.core.errors import InputError
+from qkdpp.kernels import backend
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
 def test_text(app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["codec", "estimation", "--quick"])
     assert result.exit_code == 0, result.exception
-    assert "codec (numpy)" in result.stdout
+    assert f"codec ({backend()}" in result.stdout
+    assert "estimation (numpy)" in result.stdout
     assert "key_length_bb84" in result.stdout
     assert "toeplitz" not in result.stdout
 
