@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "optimise": "qkdpp.cli.optimise",
     "distill": "qkdpp.cli.distill",
     "reconcile": "qkdpp.cli.reconcile",
+    "run": "qkdpp.cli.run",
     "bench": "qkdpp.cli.bench",
     "keys": "qkdpp.cli.keys",
     "pki": "qkdpp.cli.pki",

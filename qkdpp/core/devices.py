@@ -69,6 +69,9 @@ class TimeTagger(Protocol):
     def read(self, timeout_s: float) -> Chunk:
         """What arrives within ``timeout_s``, earlier when much is there; DeviceError when silent too long, or gone."""
 
+    def reconnect(self) -> object:
+        """Opens the connection again; a stream that ran is over."""
+
     def status(self) -> Mapping[str, Value]:
         """State with ``clean`` (bool): no loss since the status before. May cost a gap: see the driver."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,12 @@ from qkdpp.node.config import NodeFile
 from qkdpp.node.live_messages import LIVE_CONTROLS
 from qkdpp.node.messages import CONTROLS
 from qkdpp.node.monitors import Alarm
-from qkdpp.node.node import Node, Service, Status
+from qkdpp.node.node import Node, Service
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.receiver import Plan, Receiver
 from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sender import Sender, check_transmitter
+from qkdpp.node.status import Progress, Status, Watcher
 from qkdpp.timing.pulsed import PulsedParams
 
 _log = logging.getLogger("qkdpp.node")
@@ -80,7 +83,7 @@ def _close(name: str, device: Any) -> None:  # noqa: ANN401 - any driver
 
 @contextlib.contextmanager
 def assembled(
-    file: NodeFile, store: LiveStore, *, now: Callable[[], float], look: Callable[[Status], None]
+    file: NodeFile, store: LiveStore, *, now: Callable[[], float], watchers: Sequence[Watcher] = ()
 ) -> Iterator[Assembled]:
     """The node of a file, its run folder and its devices open until the end of the context."""
     folder = RunFolder(file.folder / file.node.folder, file.node.name)
@@ -95,7 +98,8 @@ def assembled(
         )
         runner = BlockRunner(link, pool, store, file.node.role, policy)
         alarms: list[Alarm] = []
-        service = _service(file, runner, devices, folder, now=now, alarmed=alarms.extend)
+        status = Status(name=file.node.name, role=file.node.role)
+        service = _service(file, runner, devices, folder, now=now, alarmed=alarms.extend, progress=status.progress)
         receiver = file.receiver
         node = Node(
             runner,
@@ -106,10 +110,10 @@ def assembled(
             alarms=file.alarms,
             recalibrate_qber=file.calibration.recalibrate_qber,
             folder=folder,
-            status=Status(name=file.node.name, role=file.node.role),
+            status=status,
             meters={} if receiver is None else {d: devices[n] for d, n in receiver.current_meters.items()},
             pending_alarms=alarms,
-            look=look,
+            watchers=watchers,
             now=now,
         )
         yield Assembled(node=node, service=service, folder=folder, port=lambda: link.port)
@@ -142,6 +146,7 @@ def _service(
     *,
     now: Callable[[], float],
     alarmed: Callable[[list[Alarm]], None],
+    progress: Progress,
 ) -> Service:
     if file.parameters.protocol != "bb84":
         raise ConfigError(f"{file.path}: live nodes run bb84 only")
@@ -151,9 +156,10 @@ def _service(
             check_transmitter(transmitter, file.parameters)
         except ConfigError as error:
             raise ConfigError(f"{file.path}: {error}") from error
-        return Sender(runner, transmitter, file.parameters, entropy=_entropy, now=now)
+        return Sender(runner, transmitter, file.parameters, entropy=_entropy, now=now, progress=progress)
     if file.receiver is None:
         raise ConfigError(f"{file.path}: needs a [receiver]")
+    ending = threading.Event()
     calibrator = Calibrator(
         bench_of(file.receiver, devices),
         file.calibration,
@@ -162,9 +168,22 @@ def _service(
         now=now,
         folder=folder.path / "calibration",
         alarmed=alarmed,
+        progress=partial(setattr, progress, "doing"),
+        interrupted=ending.is_set,
     )
-    plan = Plan(parameters=file.parameters, block_pulses=file.block_pulses, calibrate=calibrator.run)
-    return Receiver(runner, devices[file.receiver.tagger], plan, entropy=_entropy, now=now)
+
+    def reconnect() -> None:
+        for device in devices.values():
+            device.reconnect()
+
+    plan = Plan(
+        parameters=file.parameters,
+        block_pulses=file.block_pulses,
+        calibrate=calibrator.run,
+        reconnect=reconnect,
+        ending=ending,
+    )
+    return Receiver(runner, devices[file.receiver.tagger], plan, entropy=_entropy, now=now, progress=progress)
 
 
 def _entropy(_: int) -> Entropy:

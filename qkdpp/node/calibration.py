@@ -84,6 +84,7 @@ class Calibrator:
         folder: where results and figures go.
         alarmed: is told of alarms.
         progress: is told what happens.
+        interrupted: whether somebody wants it to end early.
     """
 
     def __init__(
@@ -97,19 +98,21 @@ class Calibrator:
         folder: Path,
         alarmed: Callable[[list[Alarm]], None],
         progress: Callable[[str], None] = lambda text: None,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bench, self._section, self._alarms, self._timing = bench, section, alarms, timing
         self._now, self._folder, self._alarmed, self._progress = now, folder, alarmed, progress
+        self._interrupted = interrupted
         self._done = 0
         self._delays_ps: tuple[float, ...] | None = None
 
     def run(self, ask: Callable[[str], int], reason: str) -> PulsedParams:
         """All loops in order; how the link is timed afterwards. DeviceError if one fails for good."""
-        counting = Counting(self._bench.tagger, self._timing.detector_of_channel, self._now)
+        counting = Counting(self._bench.tagger, self._timing.detector_of_channel, self._now, self._interrupted)
         steps = {"delay": self._delay, "polarisation": self._polarisation, "synchronisation": self._synchronisation}
         timing = self._timing
         for name in self._section.steps:
-            self._progress(name)
+            self._progress(f"calibrating: {name} ({reason})")
             self._done += 1
             timing = steps[name](counting, _Asked(ask=ask), timing)
             _log.info("calibration %s (%s) has succeeded", name, reason)

@@ -8,7 +8,7 @@ link comes up. Everything else is the node's own.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -208,6 +208,11 @@ class NodeFile:
         unit = string.frame if string is not None else max(self.parameters.timing.sync_period_pulses, 1)
         pulses = self.blocks.block_s * 1e18 / source.pulse_period_as
         return max(1, round(pulses / unit)) * unit
+
+
+def without_calibration(file: NodeFile) -> NodeFile:
+    """The same node, whose instruments are left as they are."""
+    return replace(file, calibration=msgspec.structs.replace(file.calibration, steps=()))
 
 
 def _channel(key: str) -> int:

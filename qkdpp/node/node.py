@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Protocol
 
 from qkdpp.core.abort import Aborted
 from qkdpp.core.devices import CurrentMeter
@@ -28,6 +28,7 @@ from qkdpp.node.quarantine import LiveStore, Quarantine
 from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sink import Alarm as LinkAlarm
 from qkdpp.node.sink import BlockEnd, NodeEvent, PeerDropped, Reconciled
+from qkdpp.node.status import Status, Watcher
 from qkdpp.protocols.parameters import Parameters
 
 _log = logging.getLogger("qkdpp.node")
@@ -51,29 +52,13 @@ class Service(Protocol):
         """Ends :meth:`run`."""
         ...
 
-    def recalibrate(self, reason: str) -> None:
-        """Something in a block asks for calibration."""
+    def recalibrate(self, reason: str, epoch: int) -> None:
+        """Something in a block of this epoch asks for calibration."""
         ...
 
     def ended(self, end: BlockEnd) -> None:
         """A block has ended."""
         ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Status:
-    """What a screen and metrics show; changed in the event loop only."""
-
-    name: str
-    role: str
-    link: str = "connecting"
-    blocks: dict[str, int] = field(default_factory=dict)
-    last_row: dict[str, Any] = field(default_factory=dict)
-    secret_bits: int = 0
-    released_bits: int = 0
-    resting_bits: int = 0
-    pool_tags: int = 0
-    alarms: list[Alarm] = field(default_factory=list)
 
 
 class Node:
@@ -87,7 +72,7 @@ class Node:
         folder: of the run.
         meters: current meters by detector.
         pending_alarms: others, such as calibration in its thread, append alarms here.
-        look: told of every change of the status.
+        watchers: are told what happens.
         now: seconds of a steady clock.
     """
 
@@ -105,12 +90,12 @@ class Node:
         status: Status,
         meters: Mapping[str, CurrentMeter],
         pending_alarms: list[Alarm],
-        look: Callable[[Status], None],
+        watchers: Sequence[Watcher],
         now: Callable[[], float],
     ) -> None:
         self._runner, self._pool, self._service = runner, pool, service
         self._parameters, self._alarms, self._recalibrate_qber = parameters, alarms, recalibrate_qber
-        self._folder, self._meters, self._look = folder, dict(meters), look
+        self._folder, self._meters, self._watchers = folder, dict(meters), tuple(watchers)
         self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
         self.board = Board()
@@ -167,6 +152,7 @@ class Node:
             self.status.secret_bits += len(end.result)
             if self._quarantine.stopped:
                 self._store.burn(end.block, "security alarm")
+                self.status.burned_bits += len(end.result)
             else:
                 self._quarantine.rest(end.block)
         self.status.blocks[result] = self.status.blocks.get(result, 0) + 1
@@ -175,7 +161,9 @@ class Node:
         if figures is not None:
             self._alarm(judge_block(figures, self._alarms), cleared=_BLOCK_ALARMS)
         if (qber := row.get("qber")) is not None and qber > self._recalibrate_qber:
-            self._service.recalibrate(f"QBER {qber:.2%}")
+            self._service.recalibrate(f"QBER {qber:.2%}", row.get("epoch") or 0)
+        for watcher in self._watchers:
+            watcher.block(end, row)
         self._changed()
 
     async def _watch(self) -> None:
@@ -186,6 +174,7 @@ class Node:
                 await self._currents()
             found, self._pending[:] = list(self._pending), []
             self._alarm(found)
+            self._alarm(_trouble(self.status.progress.trouble), cleared=("instrument",))
             left = self._pool.remaining
             self._alarm(judge_state(lost_locks=0, pool_tags=left, settings=self._alarms), cleared=("pool_low",))
             self.status.pool_tags = left
@@ -218,17 +207,27 @@ class Node:
         for alarm in self.board.see(found, cleared=[name for name in cleared if name not in {a.name for a in found}]):
             _log.error("%s alarm %s: %s; %s", alarm.level, alarm.name, alarm.message, alarm.remedy)
             self._folder.alarm(asdict(alarm))
+            for watcher in self._watchers:
+                watcher.alarm(alarm)
             if alarm.level is Level.SECURITY and not self._quarantine.stopped:
                 self._halt(alarm.name, alarm.message)
         self.status.alarms = list(self.board.standing.values())
 
     def _halt(self, name: str, message: str) -> None:
         """No key leaves any more; what rests is burned here and at the peer."""
-        burned = self._quarantine.stop(name)
+        burned = self._stop_keys(name)
         self._send(SecurityAlarm(name=name, message=message, blocks=burned))
 
+    def _stop_keys(self, name: str) -> list[int]:
+        self.status.security = True
+        self.status.burned_bits += self._resting_bits()
+        return self._quarantine.stop(name)
+
+    def _resting_bits(self) -> int:
+        return sum(self._store.held(block) or 0 for block in self._store.resting())
+
     def _peer_alarm(self, alarm: SecurityAlarm) -> None:
-        self._quarantine.stop(alarm.name)
+        self._stop_keys(alarm.name)
         self._alarm(
             [
                 Alarm(
@@ -263,6 +262,7 @@ class Node:
             self.status.link = "the peer has left"
         elif isinstance(event, Failed):
             self.status.link = f"failed: {event.aborted.reason.value}"
+            self.status.failure = event.remedy
             _log.error("the link has failed: %s %s; %s", event.aborted.reason, event.aborted.evidence, event.remedy)
         elif isinstance(event, PeerDropped):
             _log.warning("the peer has dropped blocks %s: %s", event.blocks, event.reason)
@@ -302,8 +302,16 @@ class Node:
             await self._service.heard(message)
 
     def _changed(self) -> None:
-        self.status.resting_bits = sum(self._store.held(block) or 0 for block in self._store.resting())
-        self._look(self.status)
+        self.status.resting_bits = self._resting_bits()
+        for watcher in self._watchers:
+            watcher.changed(self.status)
+
+
+def _trouble(message: str) -> list[Alarm]:
+    if not message:
+        return []
+    remedy = "no key is made until it answers; the node tries again by itself: look at power, cables and light"
+    return [Alarm(name="instrument", level=Level.CRITICAL, message=message, remedy=remedy)]
 
 
 _BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "qber_high", "data_loss")

@@ -8,6 +8,7 @@ sync pulse after darkness. Something that asks for calibration ends the epoch; b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
 from qkdpp.node.pump import Pump
 from qkdpp.node.sink import BlockEnd
+from qkdpp.node.status import Progress
 from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -40,19 +42,9 @@ START_RANGE_S = 1e-3
 """The first sync pulse that is seen is the first that was sent, give or take this."""
 ANSWER_S = 20.0
 RETRY_S = 1.0
+LONGEST_WAIT_S = 60.0
 LOST_LOCKS = 2
 """Blocks in a row without a lock that end an epoch."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """What a screen shows of the receiver."""
-
-    doing: str = "starting"
-    epoch: int = 0
-    rate_hz: float = 0.0
-    dropped_blocks: int = 0
-    lost_locks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +56,15 @@ class Plan:
         block_pulses: pulses of a block.
         calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
             from then on; DeviceError if it fails for good.
+        reconnect: opens the connections to all instruments again, in a thread; DeviceError if one does not answer.
+        ending: set when the node stops; ends ``calibrate`` early.
     """
 
     parameters: Parameters
     block_pulses: int
     calibrate: Callable[[Callable[[str], int], str], PulsedParams]
+    reconnect: Callable[[], None]
+    ending: threading.Event
 
 
 @dataclass(slots=True)
@@ -92,6 +88,7 @@ class Receiver:
         plan: see :class:`Plan`.
         entropy: of a block, by its number.
         now: seconds of a steady clock.
+        progress: what it does, for a screen.
     """
 
     def __init__(
@@ -102,13 +99,14 @@ class Receiver:
         *,
         entropy: Callable[[int], Entropy],
         now: Callable[[], float],
+        progress: Progress,
     ) -> None:
         self._runner, self._tagger, self._plan = runner, tagger, plan
         self._entropy, self._now = entropy, now
         self._questions: dict[int, asyncio.Future[Asked]] = {}
-        self._ending = False
         self._stop = _Stop()
-        self.progress = Progress()
+        self._ended = asyncio.Event()
+        self.progress = progress
 
     # --- what the node calls ----------------------------------------------------------------------------------------
 
@@ -120,40 +118,65 @@ class Receiver:
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
 
-    def recalibrate(self, reason: str) -> None:
-        """Ends the epoch and calibrates; blocks that have begun go on."""
-        self._stop.set(reason)
+    def recalibrate(self, reason: str, epoch: int) -> None:
+        """Ends this epoch and calibrates; blocks that have begun go on. Without effect if the epoch is over."""
+        if epoch == self.progress.epoch:
+            self._stop.set(reason)
 
     def stop(self) -> None:
         """Ends for good."""
-        self._ending = True
+        self._plan.ending.set()
+        self._ended.set()
         self._stop.set("the node stops")
 
     def ended(self, end: BlockEnd) -> None:
         """A block has ended; nothing is left of it here."""
 
     async def run(self) -> None:
-        """Calibrates and streams until :meth:`stop`; DeviceError if the tagger or calibration fails for good."""
-        loop = asyncio.get_running_loop()
-        reason = "start"
-        await asyncio.to_thread(self._tagger.start)
+        """Calibrates and streams until :meth:`stop`; what instruments fail with is told, and they are tried again."""
+        reason, wait_s, started = "start", RETRY_S, False
         try:
-            while not self._ending:
-                self._stop = _Stop()
-                self.progress.doing = f"calibrating ({reason})"
+            while not self._ended.is_set():
                 try:
-                    timing = await asyncio.to_thread(self._plan.calibrate, self._asker(loop), reason)
-                    if not self._ending:
-                        reason = await self._epoch(timing, loop)
+                    if self.progress.trouble:
+                        await asyncio.to_thread(self._plan.reconnect)
+                    if not started:
+                        await asyncio.to_thread(self._tagger.start)
+                        started = True
+                    reason = await self._round(reason)
+                    wait_s = RETRY_S
                 except LinkError as error:
                     _log.warning("%s; trying again", error)
                     reason = "link"
-                    await asyncio.sleep(RETRY_S)
+                    await self._pause(RETRY_S)
+                except DeviceError as error:
+                    if self._ended.is_set():
+                        break
+                    _log.error("%s; trying again in %g s", error, wait_s)
+                    started = False
+                    self.progress.trouble, reason = str(error), "trouble with an instrument"
+                    self.progress.doing = "waiting for an instrument"
+                    await self._pause(wait_s)
+                    wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         finally:
             await asyncio.to_thread(self._tagger.stop)
 
+    async def _round(self, reason: str) -> str:
+        """Calibration and an epoch; why it ended."""
+        loop = asyncio.get_running_loop()
+        timing = await asyncio.to_thread(self._plan.calibrate, self._asker(loop), reason)
+        self.progress.trouble = ""
+        self._stop = _Stop()
+        return reason if self._ended.is_set() else await self._epoch(timing, loop)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+
     async def ask(self, mode: str) -> int:
         """Asks the sender to send something; its epoch. DeviceError if it cannot, LinkError if it does not answer."""
+        if self._ended.is_set():
+            raise LinkError("the node stops")
         number = self._runner.new_number()
         waiting: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
         self._questions[number] = waiting

@@ -14,6 +14,7 @@ from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_record import LiveRecord
 from qkdpp.node.sink import BlockEnd
+from qkdpp.node.status import Progress
 from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -52,6 +53,7 @@ class Sender:
         parameters: public ones.
         entropy: of a block, by its number.
         now: seconds of a steady clock.
+        progress: what it does, for a screen.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Sender:
         *,
         entropy: Callable[[int], Entropy],
         now: Callable[[], float],
+        progress: Progress,
     ) -> None:
         self._runner, self._transmitter, self._parameters = runner, transmitter, parameters
         self._entropy, self._now = entropy, now
+        self.progress = progress
         self._asked: tuple[int, Asked] | None = None
         self._records: dict[int, LiveRecord] = {}
         self._stopping = asyncio.Event()
@@ -88,7 +92,7 @@ class Sender:
         """Ends :meth:`run`."""
         self._stopping.set()
 
-    def recalibrate(self, reason: str) -> None:
+    def recalibrate(self, reason: str, epoch: int) -> None:
         """The receiver's matter."""
 
     def ended(self, end: BlockEnd) -> None:
@@ -103,7 +107,10 @@ class Sender:
         try:
             epoch = await asyncio.to_thread(self._obey, ask.mode)
             answer = Asked(number=ask.number, epoch=epoch)
+            self.progress.doing, self.progress.trouble = f"sending {ask.mode}", ""
+            self.progress.epoch = epoch or self.progress.epoch
         except DeviceError as error:
+            self.progress.trouble = str(error)
             _log.error("the transmitter does not send %s: %s", ask.mode, error)
             answer = Asked(number=ask.number, epoch=0, error=str(error))
         self._asked = (ask.number, answer)

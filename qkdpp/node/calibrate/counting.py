@@ -37,10 +37,18 @@ class Counting:
         tagger: started.
         detector_of_channel: detector code (0 to 3) of every channel that counts photons.
         now: seconds of a steady clock, to give up by.
+        interrupted: whether somebody wants it to end early.
     """
 
-    def __init__(self, tagger: TimeTagger, detector_of_channel: Mapping[int, int], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tagger: TimeTagger,
+        detector_of_channel: Mapping[int, int],
+        now: Callable[[], float],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.tagger, self.detector_of_channel, self.now = tagger, dict(detector_of_channel), now
+        self.interrupted = interrupted
 
     def tags(self, dwell_s: float) -> TimeTags:
         """All tags of a time of ``dwell_s`` that begins now.
@@ -81,6 +89,8 @@ class Counting:
     def _read(self, deadline: float) -> TimeTags:
         """The next tags; at least one."""
         while self.now() < deadline:
+            if self.interrupted():
+                raise DeviceError("the calibration was interrupted")
             chunk: Chunk = self.tagger.read(0.05)
             if chunk.tags.lost:
                 raise DeviceError(f"the time tagger lost tags while counting ({', '.join(chunk.flags) or 'no reason'})")

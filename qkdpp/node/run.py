@@ -1,0 +1,84 @@
+"""One node from its file to its end: signals, a limit of time, and what is said at the end.
+
+The first SIGINT or SIGTERM ends it cleanly: no more blocks are opened, those under way end, the source is darkened,
+the peer is told. The second ends it at once, which is safe: nothing that matters is kept in memory alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qkdpp.node.assemble import assembled
+from qkdpp.node.config import NodeFile
+from qkdpp.node.node import Node
+from qkdpp.node.quarantine import LiveStore
+from qkdpp.node.status import Status, Watcher
+
+_log = logging.getLogger("qkdpp.node")
+
+EXIT_AT_ONCE = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        status: at the end.
+        folder: of the run.
+        refused: why it must not count as a success, with what to do; empty if all went well.
+    """
+
+    status: Status
+    folder: str
+    refused: str
+
+
+def run_node(file: NodeFile, store: LiveStore, *, watchers: Sequence[Watcher], duration_s: float | None) -> Ended:
+    """Runs the node until a signal, the end of ``duration_s`` seconds, or a link that has failed for good.
+
+    Raises:
+        InputError: the file, a device, the pool or the store does not serve.
+        OSError: it cannot listen.
+    """
+    with assembled(file, store, now=time.monotonic, watchers=watchers) as made:
+        asyncio.run(_until_the_end(made.node, duration_s))
+        status = made.node.status
+        return Ended(status=status, folder=str(made.folder.path), refused=_refused(status, duration_s))
+
+
+async def _until_the_end(node: Node, duration_s: float | None) -> None:
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def stop(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            os._exit(EXIT_AT_ONCE)
+        _log.info("%s: the node stops; once more ends it at once", name)
+        node.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number.name)
+    if duration_s is not None:
+        loop.call_later(duration_s, node.stop)
+    await node.run()
+
+
+def _refused(status: Status, duration_s: float | None) -> str:
+    if status.security:
+        named = [alarm for alarm in status.alarms if alarm.level == "security"]
+        return "; ".join(f"security alarm {alarm.name}: {alarm.message}; {alarm.remedy}" for alarm in named)
+    if status.failure:
+        return f"the link has {status.link}; {status.failure}"
+    if duration_s is not None and not status.secret_bits:
+        ends = ", ".join(f"{n} x {reason}" for reason, n in sorted(status.blocks.items())) or "no block has ended"
+        return f"no key in {duration_s:g} s: {ends}"
+    return ""
