@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qkdpp.core.sync_string import SyncString
@@ -23,28 +24,42 @@ def run_toml(plan: scenario.Scenario, written: Written) -> str:
     """The text of ``run.toml``."""
     parts = [
         f"# {plan.title}\n# Simulated; truth.json, where it lies beside this file, is read by neither party.",
-        _lines("", {"format": 1, "protocol": plan.protocol}),
+        lines("", {"format": 1, "protocol": plan.protocol}),
     ]
-    if plan.source is not None:
-        parts.append(_source(plan, plan.source))
-    if written.sync_string is not None:
-        string = written.sync_string
-        parts.append(_lines("sync_string", {"seed": string.seed.hex(), "length": string.length, "frame": string.frame}))
+    parts += _source_and_string(plan, written.sync_string)
     if plan.alice is None:
-        parts.append(_lines("alice", {"record": "alice.h5"}))
+        parts.append(lines("alice", {"record": "alice.h5"}))
     else:
         parts.append(_party("alice", plan.alice, written.recordings["alice"], sync=False))
     parts.append(_party("bob", plan.bob, written.recordings["bob"], sync=plan.sync is not None))
     parts.append(_detectors(plan))
-    parts.append(_timing(plan, written.offset_s))
+    offset_s = round(written.offset_s + plan.timing.hint_error_s, 9)
+    parts.append(_timing(plan, {"offset_hint_s": offset_s, "offset_range_s": plan.timing.offset_range_s}))
+    return "\n\n".join(parts + _security(plan)) + "\n"
+
+
+def public_toml(plan: scenario.Scenario, string: SyncString | None) -> str:
+    """The sections that both nodes of a live link must have alike."""
+    return "\n\n".join([*_source_and_string(plan, string), _detectors(plan), _timing(plan, {}), *_security(plan)])
+
+
+def _source_and_string(plan: scenario.Scenario, string: SyncString | None) -> list[str]:
+    parts = [] if plan.source is None else [_source(plan, plan.source)]
+    if string is not None:
+        parts.append(lines("sync_string", {"seed": string.seed.hex(), "length": string.length, "frame": string.frame}))
+    return parts
+
+
+def _security(plan: scenario.Scenario) -> list[str]:
     security = plan.security
-    parts.append(_lines("security", {name: getattr(security, name) for name in security.__struct_fields__}))
-    parts.append(_lines("correction", {"method": plan.correction}))
-    return "\n\n".join(parts) + "\n"
+    return [
+        lines("security", {name: getattr(security, name) for name in security.__struct_fields__}),
+        lines("correction", {"method": plan.correction}),
+    ]
 
 
 def _source(plan: scenario.Scenario, source: scenario.PulseSource) -> str:
-    return _lines(
+    return lines(
         "source",
         {
             "pulse_period_as": source.pulse_period_as,
@@ -69,7 +84,7 @@ def _party(name: str, party: scenario.Party, recording: str, *, sync: bool) -> s
     channels: dict[str, object] = dict(zip(map(str, party.tagger.channels), scenario.ROLES, strict=True))
     if sync:
         channels[str(party.tagger.sync_channel)] = "sync"
-    return _lines(name, values) + "\n\n" + _lines(f"{name}.channels", channels)
+    return lines(name, values) + "\n\n" + lines(f"{name}.channels", channels)
 
 
 def _detectors(plan: scenario.Scenario) -> str:
@@ -78,23 +93,18 @@ def _detectors(plan: scenario.Scenario) -> str:
     for name, party in (("alice", plan.alice), ("bob", plan.bob)):
         if party is not None:
             values[name] = list(party.receiver.efficiency) * (4 // party.receiver.n_detectors)
-    return _lines("detectors", values | {"tolerance": 0.0})
+    return lines("detectors", values | {"tolerance": 0.0})
 
 
-def _timing(plan: scenario.Scenario, offset_s: float) -> str:
+def _timing(plan: scenario.Scenario, offset: dict[str, object]) -> str:
     values: dict[str, object] = {"method": plan.timing.method}
     if plan.timing.method == "sync" and plan.sync is not None:
         values["sync_period_pulses"] = plan.sync.period_pulses
-    values |= {
-        "offset_hint_s": round(offset_s + plan.timing.hint_error_s, 9),
-        "offset_range_s": plan.timing.offset_range_s,
-        "gate_ps": plan.timing.gate_ps,
-        "dead_time_ns": plan.timing.dead_time_ns,
-    }
-    return _lines("timing", values)
+    values |= offset | {"gate_ps": plan.timing.gate_ps, "dead_time_ns": plan.timing.dead_time_ns}
+    return lines("timing", values)
 
 
-def _lines(section: str, values: dict[str, object]) -> str:
+def lines(section: str, values: Mapping[str, object]) -> str:
     """One TOML table; JSON's notation of these values is also TOML's."""
     head = [f"[{section}]"] if section else []
     return "\n".join(head + [f"{key} = {json.dumps(value)}" for key, value in values.items()])

@@ -34,12 +34,16 @@ from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
 
 class WorldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What differs from the scenario, and what a scenario does not know."""
+    """What differs from the scenario, and what a scenario does not know.
+
+    ``string_seed``: of the public synchronisation string, 64 hexadecimal digits; drawn from the seed if missing.
+    """
 
     loss_db: float | None = None
     misalignment: float | None = None
     wander_rad_per_sqrt_s: float = 0.0
     gate_period_ps: float = 0.0
+    string_seed: str | None = None
 
 
 class LabFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,11 +73,13 @@ def build_world(file: LabFile) -> World:
     plan = msgspec.structs.replace(plan, channel=msgspec.structs.replace(plan.channel, **changes))
     if plan.protocol == "bbm92":
         return PairWorld(plan, file.seed)
+    string_seed = None if file.world.string_seed is None else bytes.fromhex(file.world.string_seed)
     return PulsedWorld(
         plan,
         file.seed,
         wander_rad_per_sqrt_s=file.world.wander_rad_per_sqrt_s,
         gate_period_ps=file.world.gate_period_ps,
+        string_seed=string_seed,
     )
 
 

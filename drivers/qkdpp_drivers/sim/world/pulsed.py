@@ -59,6 +59,7 @@ class PulsedWorld:
         seed: of everything that happens here.
         wander_rad_per_sqrt_s: how fast the fibre's birefringence wanders.
         gate_period_ps: period of the detectors' gates; 0: free-running.
+        string_seed: of the public synchronisation string, 32 bytes; None: drawn.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PulsedWorld:
         *,
         wander_rad_per_sqrt_s: float = 0.0,
         gate_period_ps: float = 0.0,
+        string_seed: bytes | None = None,
     ) -> None:
         if plan.source is None or plan.sync is None:
             raise ValueError("the live world needs a source of pulses and a sync channel")
@@ -78,7 +80,7 @@ class PulsedWorld:
         self.knobs = Knobs(detectors=tuple(self._detector(gate_period_ps) for _ in range(4)))
         self.fibre = Fibre(wander_rad_per_sqrt_s, streams[1])
         self.path = path.build(plan.channel, MOST_S)
-        self.header = self._header()
+        self.header = self._header(string_seed)
         self.chain = self._chain(streams[2])
         self.dark_hz = tuple(plan.bob.receiver.dark_rate_hz)
         self.light_rng = streams[3]
@@ -94,11 +96,11 @@ class PulsedWorld:
         optimum = float(self.rng.uniform(0.0, gate_period_ps)) if gate_period_ps else 0.0
         return DetectorKnobs(gate_period_ps=gate_period_ps, gate_optimum_ps=optimum)
 
-    def _header(self) -> PreparedHeader:
-        string = None
+    def _header(self, seed: bytes | None) -> PreparedHeader:
+        drawn, string = self.rng.bytes(32), None
         if self.plan.sync_string is not None:
             section = self.plan.sync_string
-            string = SyncString(seed=self.rng.bytes(32), length=section.length, frame=section.frame)
+            string = SyncString(seed=drawn if seed is None else seed, length=section.length, frame=section.frame)
         return PreparedHeader(
             n_pulses=PLENTY,
             pulse_period_as=self.source.pulse_period_as,

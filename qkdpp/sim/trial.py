@@ -1,0 +1,179 @@
+"""A live link to try at home: node files for Alice and Bob, and a simulated laboratory for their instruments.
+
+The loss is raised until the clicks come at a rate that an ordinary computer simulates in real time. Written once,
+never over anything.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from qkdpp.core.entropy import OsEntropy
+from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.core.keyfile import create_secret
+from qkdpp.core.sync_string import SyncString
+from qkdpp.link.pool_file import create_pool
+from qkdpp.pki import create_authority, create_certificate
+from qkdpp.scenarios import scenario
+from qkdpp.sim.run_toml import lines, public_toml
+
+POOL_TAGS = 4000
+CLICKS_HZ = 60_000.0
+LONGEST_GATE_PERIOD_PS = 1600.0
+"""Gates of the laboratory are 180 ps wide: with a longer period a scan would take very many steps."""
+SCAN_STEP_PS = 25.0
+MISALIGNMENT = 0.004
+WANDER = 0.002
+INSTRUMENTS = {
+    "alice/transmitter": "transmitter",
+    "bob/tagger": "raw64-bob",
+    "bob/gates": "dg645-gates",
+    "bob/rectilinear": "oz_epc-rectilinear",
+    "bob/diagonal": "oz_epc-diagonal",
+    **{f"bob/current-{role}": f"dmm-{role}" for role in scenario.ROLES},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What was written, and what is to be typed in three terminals."""
+
+    files: list[Path]
+    commands: list[str]
+
+
+def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, block_s: float) -> Trial:
+    """Fills a new folder for the scenario ``name``, already read as ``plan``.
+
+    Raises:
+        InputError: something is in the folder, or the scenario has no transmitter, sync pulses and passive receiver.
+    """
+    source = plan.source
+    if source is None or plan.sync is None or plan.bob.receiver.kind != "passive":
+        raise InputError(f"{name}: a live trial needs a bb84 scenario with sync pulses and a passive receiver")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    entropy = OsEntropy()
+    section = plan.sync_string
+    string = None if section is None else SyncString(seed=entropy.bytes(32), length=section.length, frame=section.frame)
+    create_authority(folder / "pki")
+    for node in ("alice", "bob"):
+        create_certificate(folder / "pki", node, "node")
+    create_pool(folder / "alice.pool", POOL_TAGS, entropy)
+    create_secret(folder / "bob.pool", (folder / "alice.pool").read_bytes())
+    gate_ps = gate_period_ps(plan)
+    public = public_toml(plan, string) + "\n\n" + lines("blocks", {"block_s": block_s}) + "\n"
+    texts = {
+        "lab.toml": _lab(name, plan, gate_ps, string),
+        "alice.toml": _alice(port) + public,
+        "bob.toml": _bob(port, plan, gate_ps) + public,
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return Trial(
+        files=[folder / file for file in texts],
+        commands=[
+            f"python -m qkdpp_drivers.sim.lab {folder / 'lab.toml'}",
+            f"qkdpp run {folder / 'alice.toml'}",
+            f"qkdpp run {folder / 'bob.toml'}",
+        ],
+    )
+
+
+def gate_period_ps(plan: scenario.Scenario) -> float:
+    """The detectors' gate period, or a whole part of it; 0 where they are free-running."""
+    rate_hz = plan.bob.receiver.gate_rate_hz
+    if not rate_hz:
+        return 0.0
+    return 1e12 / rate_hz / math.ceil(1e12 / rate_hz / LONGEST_GATE_PERIOD_PS)
+
+
+def trial_loss_db(plan: scenario.Scenario) -> float:
+    """Loss of the channel: the scenario's, or what leaves ``CLICKS_HZ`` clicks per second, in whole decibels."""
+    source, receiver = plan.source, plan.bob.receiver
+    if source is None:
+        raise ConfigError("a trial needs a [source]")
+    photons = sum(mu * p for mu, p in zip(source.intensities, source.p_intensity, strict=True))
+    clicks_hz = 1e18 / source.pulse_period_as * photons * sum(receiver.efficiency) / len(receiver.efficiency)
+    needed = 10.0 * math.log10(clicks_hz / CLICKS_HZ) - receiver.loss_db
+    channel = plan.channel
+    own = channel.loss_db + channel.length_km * channel.attenuation_db_per_km
+    return float(math.ceil(max(needed, own)) - channel.length_km * channel.attenuation_db_per_km)
+
+
+def _lab(name: str, plan: scenario.Scenario, gate_ps: float, string: SyncString | None) -> str:
+    world: dict[str, object] = {
+        "loss_db": trial_loss_db(plan),
+        "misalignment": MISALIGNMENT,
+        "wander_rad_per_sqrt_s": WANDER,
+        "gate_period_ps": gate_ps,
+    }
+    if string is not None:
+        world["string_seed"] = string.seed.hex()
+    quoted = "\n".join(f'"{instrument}" = "{kind}"' for instrument, kind in INSTRUMENTS.items())
+    head = lines("", {"scenario": name, "seed": 1, "factor": 1.0})
+    return (
+        "# A simulated laboratory: the instruments of both nodes behind their own protocols.\n"
+        "# factor: how fast its time runs; below 1 for a computer that cannot keep up.\n"
+        f"{head}\n\n{lines('world', world)}\n\n[instruments]\n{quoted}\n"
+    )
+
+
+def _node(role: str, port: int) -> str:
+    peer = "bob" if role == "alice" else "alice"
+    address = {"listen" if role == "alice" else "connect": f"127.0.0.1:{port}"}
+    tls = {"authority": "pki/authority.pem", "certificate": f"pki/{role}.pem", "key": f"pki/{role}.key"}
+    parts = [
+        f"# Node {role} of a live link (docs/formats/node.md). Instruments are simulated: on a bench, give each\n"
+        "# device its own url instead, such as serial:///dev/ttyACM0 or tcp://192.168.1.20:5025; nothing else changes but\n"
+        "# addresses, certificates and pools of your own.",
+        lines("", {"format": 1, "protocol": "bb84"}),
+        lines("node", {"role": role, "name": role, "folder": "runs"}),
+        lines("link", address | tls | {"peer_name": peer}),
+        lines("pool", {"file": f"{role}.pool", "refill_below": 2000, "refill_to": 2200}),
+        "# Recordings of tags and randomness give every key away: here for `qkdpp replay`, off on a link in service.\n"
+        + lines("recording", {"tags": True, "entropy": True}),
+        '# [metrics]\n# listen = "127.0.0.1:9460"',
+    ]
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _device(name: str, instrument: str, driver: str, options: dict[str, object] | None = None) -> str:
+    text = lines(f"devices.{name}", {"driver": driver, "url": f"sim://{instrument}?lab=lab.json"})
+    return text if options is None else text + "\n" + lines(f"devices.{name}.options", options)
+
+
+def _alice(port: int) -> str:
+    parts = [
+        lines("sender", {"transmitter": "transmitter"}),
+        _device("transmitter", "alice/transmitter", "transmitter"),
+        "# Public: the same at both nodes, compared when the link comes up.",
+    ]
+    return _node("alice", port) + "\n\n".join(parts) + "\n\n"
+
+
+def _bob(port: int, plan: scenario.Scenario, gate_ps: float) -> str:
+    devices = [
+        _device("tagger", "bob/tagger", "raw64", {"layout": "a1s"}),
+        _device("gates", "bob/gates", "dg645"),
+        _device("rectilinear", "bob/rectilinear", "oz_epc"),
+        _device("diagonal", "bob/diagonal", "oz_epc"),
+        *(_device(f"current-{role}", f"bob/current-{role}", "dmm") for role in scenario.ROLES),
+    ]
+    steps = ["delay"] * bool(gate_ps) + ["polarisation", "synchronisation"]
+    delays = {role: f"gates:{channel}" for role, channel in zip(scenario.ROLES, "ACEG", strict=True)}
+    parts = [
+        lines("receiver", {"tagger": "tagger", "polarisation": ["rectilinear", "diagonal"]}),
+        lines("receiver.channels", {str(n + 1): role for n, role in enumerate((*scenario.ROLES, "sync"))}),
+        lines("receiver.gate_delays", delays),
+        lines("receiver.current_meters", {role: f"current-{role}" for role in scenario.ROLES}),
+        *devices,
+        lines("calibration", {"steps": steps}),
+        *([lines("calibration.delay", {"span_ps": gate_ps, "step_ps": SCAN_STEP_PS})] if gate_ps else []),
+        "# Keys rest so long before they may be given out.\n" + lines("alarms", {"look_back_s": 15.0}),
+        "# Public: the same at both nodes, compared when the link comes up.",
+    ]
+    return _node("bob", port) + "\n\n".join(parts) + "\n\n"
