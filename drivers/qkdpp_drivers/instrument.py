@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 from qkdpp.core.devices import Value
@@ -107,10 +108,15 @@ class Instrument(ABC):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """An instrument that is not connected yet; DeviceError for options without meaning."""
+        """An instrument that is not connected yet; DeviceError for options without meaning, or missing ones."""
         transport, unknown = transport_of(url, baud=cls.baud)
+        parameters = signature(cls).parameters
+        unknown |= {name: "" for name in options if name not in parameters}
         if unknown:
             raise DeviceError(f"{url}: unknown option {', '.join(unknown)}")
+        needed = {name for name, each in parameters.items() if each.default is each.empty} - {"transport"}
+        if missing := sorted(needed - options.keys()):
+            raise DeviceError(f"{url}: {cls.vendor} {cls.model} needs {', '.join(missing)}; add ?{missing[0]}=…")
         return cls(transport, **options)
 
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import Any
 from qkdpp.core.errors import DeviceError
 from qkdpp_drivers import detectors, optics, taggers
 from qkdpp_drivers.instrument import Instrument
+from qkdpp_drivers.transports.urls import without_driver_options
 
 GROUP = "qkdpp.drivers"
 SHIPPED = "qkdpp"
@@ -72,8 +73,24 @@ def driver(name: str) -> type[Instrument]:
     return known[name].load()
 
 
-def connect(name: str, url: str, **options: Any) -> Instrument:
-    """The instrument at ``url``, opened, identity checked; ``options`` go to the driver's constructor."""
-    instrument = driver(name).from_url(url, **options)
-    instrument.connect()
-    return instrument
+def instrument(name: str, url: str, /, **options: Any) -> Instrument:
+    """The instrument at ``url``, not connected yet.
+
+    Args:
+        name: of the driver.
+        url: address; options in it that are not the transport's go to the driver's constructor.
+        options: further options of the constructor.
+
+    Raises:
+        DeviceError: no such driver, a URL or option without meaning, an option missing.
+    """
+    found = driver(name)
+    link, own = without_driver_options(url)
+    return found.from_url(link, **(own | options))
+
+
+def connect(name: str, url: str, /, **options: Any) -> Instrument:
+    """As :func:`instrument`, opened, identity checked."""
+    made = instrument(name, url, **options)
+    made.connect()
+    return made

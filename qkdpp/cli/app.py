@@ -13,7 +13,7 @@ import sys
 import typer
 
 from qkdpp import __version__
-from qkdpp.core.errors import InputError
+from qkdpp.core.errors import DeviceError, InputError
 
 VERBS: dict[str, str] = {
     "info": "qkdpp.cli.info",
@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "reconcile": "qkdpp.cli.reconcile",
     "run": "qkdpp.cli.run",
     "bench": "qkdpp.cli.bench",
+    "devices": "qkdpp.cli.devices",
     "keys": "qkdpp.cli.keys",
     "pki": "qkdpp.cli.pki",
 }
@@ -70,7 +71,7 @@ def main() -> None:
     """Runs the command line."""
     try:
         build()()
-    except InputError as error:
+    except (InputError, DeviceError) as error:
         _fail(str(error), EXIT_INPUT)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -202,7 +202,7 @@ class DriverRegistry(Protocol):
     def drivers(self) -> Mapping[str, DriverInfo]:
         """All drivers by name: those shipped and those of other packages."""
 
-    def connect(self, name: str, url: str, **options: Any) -> Any:  # noqa: ANN401
+    def connect(self, name: str, url: str, /, **options: Any) -> Any:  # noqa: ANN401
         """Opens ``url`` with the named driver, identity checked; DeviceError otherwise."""
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import threading
 
 import numpy as np
 import pytest
@@ -146,22 +145,10 @@ class Bench:
         rng = np.random.default_rng(1)
         self.unit = SimId900(edges, clock=clock, faults=Faults(SimId900.FAULTS), rng=rng)
         self.dlt = SimDataLinkTarget(self.unit, clock=clock, faults=Faults(SimDataLinkTarget.FAULTS), rng=rng)
-        lock = threading.RLock()
-        for each, names in ((self.unit, ("receive", "poll")), (self.dlt, ("receive", "poll", "streams"))):
-            for name in names:
-                setattr(each, name, locked(lock, getattr(each, name)))
         unit = stack.enter_context(ZmqHost(self.unit))
         dlt = stack.enter_context(ZmqHost(self.dlt))
         url = f"{unit.url}?dlt={dlt.url.removeprefix('zmq://')}&stream_port={free_ports()}&time_factor={self.PACE}"
         self.driver = stack.enter_context(Id900.from_url(url, **({"record_s": 0.4} | options)))
-
-
-def locked(lock, method):
-    def call(*arguments):
-        with lock:
-            return method(*arguments)
-
-    return call
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from qkdpp_drivers.instrument import Identity, Setting, TextInstrument
 from qkdpp_drivers.taggers.in_order import InOrder
 from qkdpp_drivers.taggers.pending import Pending
 from qkdpp_drivers.transports import Transport, transport_of
-from qkdpp_drivers.transports.urls import host_port
+from qkdpp_drivers.transports.urls import host_port, without_driver_options
 from qkdpp_drivers.transports.zeromq import ZmqTransport
 
 TICK_AS = 10**6
@@ -106,17 +106,17 @@ class Id900(TextInstrument):
         name: str | None = None,
         dlt: Transport | None = None,
         address: str = "",
-        channels: tuple[int, ...] | str = CHANNELS,
-        record_s: float | str = 1.0,
-        stream_port: int | str = FIRST_STREAM_PORT,
+        channels: tuple[int, ...] | str | int = CHANNELS,
+        record_s: float = 1.0,
+        stream_port: int = FIRST_STREAM_PORT,
     ) -> None:
         super().__init__(transport, name=name)
         self.dlt = None if dlt is None else DataLinkTarget(dlt, f"DataLinkTarget at {dlt.name}")
         self.address = address
-        numbers = channels.split(",") if isinstance(channels, str) else channels
+        numbers = channels if isinstance(channels, tuple) else str(channels).split(",")
         self.channels = tuple(int(CHANNEL.check(self.name, int(number))) for number in numbers)
-        self.record_s = RECORD.check(self.name, float(record_s))
-        self.stream_port = int(stream_port)
+        self.record_s = RECORD.check(self.name, record_s)
+        self.stream_port = stream_port
         self._links: list[Transport] = []
         self._ids: list[str] = []
         self._reset()
@@ -124,14 +124,16 @@ class Id900(TextInstrument):
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """From ``zmq://host:5555?dlt=host:port&channels=1,2&record_s=0.5&stream_port=4242`` (options may be absent)."""
-        transport, found = transport_of(url)
-        dlt, _ = transport_of(f"zmq://{found.pop('dlt', DLT_ADDRESS)}")
+        url, own = without_driver_options(url)
+        options = {"dlt": DLT_ADDRESS} | own | options
+        transport, _ = transport_of(url)
+        dlt, _ = transport_of(f"zmq://{options.pop('dlt')}")
         dlt.time_factor = transport.time_factor
-        known = {key: found.pop(key) for key in ("channels", "record_s", "stream_port") if key in found}
-        if found:
-            raise DeviceError(f"{url}: unknown option {', '.join(found)}")
         host = transport.host if isinstance(transport, ZmqTransport) else ""
-        return cls(transport, dlt=dlt, **({"address": host} | known | options))
+        if unknown := options.keys() - {"name", "address", "channels", "record_s", "stream_port"}:
+            raise DeviceError(f"{url}: unknown option {', '.join(sorted(unknown))}")
+        options.setdefault("address", host)
+        return cls(transport, dlt=dlt, **options)
 
     def _reset(self) -> None:
         self._pending = Pending(self.channels, TICK_AS)

@@ -43,9 +43,9 @@ class Keysight53230A(TextInstrument):
     transports: ClassVar[tuple[str, ...]] = ("visa", "tcp")
     timeout_s: ClassVar[float] = 3.0
 
-    def __init__(self, transport: Transport, *, name: str | None = None, channel: int | str = 1) -> None:
+    def __init__(self, transport: Transport, *, name: str | None = None, channel: int = 1) -> None:
         super().__init__(transport, name=name)
-        self.channel = int(CHANNEL.check(self.name, int(channel)))
+        self.channel = int(CHANNEL.check(self.name, channel))
         self._reset_stream()
 
     def _reset_stream(self) -> None:

@@ -91,11 +91,15 @@ class SwabianTagger(Instrument):
     transports: ClassVar[tuple[str, ...]] = ("swabian",)
 
     def __init__(
-        self, transport: LibraryTransport, *, name: str | None = None, channels: str | tuple[int, ...] = (1, 2, 3, 4)
+        self,
+        transport: LibraryTransport,
+        *,
+        name: str | None = None,
+        channels: str | int | tuple[int, ...] = (1, 2, 3, 4),
     ) -> None:
         super().__init__(transport, name=name)
         self._link = transport
-        parts = channels.split(",") if isinstance(channels, str) else channels
+        parts = channels if isinstance(channels, tuple) else str(channels).split(",")
         try:
             self.channels = tuple(int(part) for part in parts)
         except ValueError as error:

@@ -58,6 +58,27 @@ def resolve(url: str) -> str:
     return f"{real}{'&' if '?' in real else '?'}{joined}"
 
 
+LINK_OPTIONS = ("baud", "library", "time_factor")
+"""Options of transports; all others of a URL are the driver's."""
+
+
+def without_driver_options(url: str) -> tuple[str, dict[str, int | float | str]]:
+    """A URL (``sim://`` resolved) without the options that are the driver's, and those, numbers as numbers."""
+    scheme, address, options = split_url(resolve(url))
+    link = "&".join(f"{name}={value}" for name, value in options.items() if name in LINK_OPTIONS)
+    own = {name: _as_number(text) for name, text in options.items() if name not in LINK_OPTIONS}
+    return f"{scheme}://{address}{'?' if link else ''}{link}", own
+
+
+def _as_number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def transport_of(url: str, *, baud: int | None = None) -> tuple[Transport, dict[str, str]]:
     """The unopened transport of a URL, and the options that are not the transport's.
 

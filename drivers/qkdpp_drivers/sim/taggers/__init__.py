@@ -2,7 +2,7 @@
 
 SIMULATORS: dict[str, tuple[str, str]] = {
     "id900": ("qkdpp_drivers.sim.taggers.id900:alone", "zmq"),
-    "data-link-target": ("qkdpp_drivers.sim.taggers.id900:data_link", "zmq"),
+    "data_link_target": ("qkdpp_drivers.sim.taggers.id900:data_link", "zmq"),
     "keysight53230a": ("qkdpp_drivers.sim.taggers.keysight53230a:alone", "visa"),
     "lectrotic4": ("qkdpp_drivers.sim.taggers.lectrotic4:alone", "pty"),
     "raw64": ("qkdpp_drivers.sim.taggers.raw64:alone", "tcp"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,7 +85,7 @@ def node(text: str) -> str:
 
 
 class SimId900(SimulatedInstrument):
-    """The unit: one message in, one message out.
+    """The unit: one message in, one message out. A lock lets DataLinkTarget ask it from another thread.
 
     Args:
         edges: what comes to its inputs 1 to 4 (0 to 3 here).
@@ -102,6 +103,7 @@ class SimId900(SimulatedInstrument):
     def __init__(self, edges: EdgeSource, *, clock: Clock, faults: Faults, rng: np.random.Generator) -> None:
         super().__init__(clock=clock, faults=faults, rng=rng)
         self.edges = edges
+        self.lock = threading.RLock()
         self.values: dict[str, str] = {"DEVI:SYNC": "INTERNAL", "DEVI:RES": "LOWRES", "REC:NUM": "1", "REC:DUR": "1E12"}
         for n in INPUTS:
             fields = {"ENAB": "ON", "COUP": "DC", "EDGE": "RISING", "THRE": "0.5", "SELE": "UNSHAPED", "RESY": "AUTO"}
@@ -120,6 +122,10 @@ class SimId900(SimulatedInstrument):
 
     def receive(self, data: bytes) -> None:
         """One message with commands, answered by one message."""
+        with self.lock:
+            self.reply(self._answered(data))
+
+    def _answered(self, data: bytes) -> bytes:
         self.advance()
         path = ""
         answers = []
@@ -129,12 +135,20 @@ class SimId900(SimulatedInstrument):
             path = full.split(" ", 1)[0].rpartition(":")[0]
             path = f"{path}:" if path else ""
             answers.append(self._unit(full))
-        self.reply(";".join(answers).encode())
+        return ";".join(answers).encode()
 
     def poll(self) -> bytes:
         """The reply, if it is due."""
-        self.advance()
-        return super().poll()
+        with self.lock:
+            self.advance()
+            return super().poll()
+
+    def take_raw(self) -> list[tuple[int, NDArray[np.int64]]]:
+        """Time stamps of the records that are over, with their input; each once."""
+        with self.lock:
+            self.advance()
+            raw, self.raw = self.raw, []
+        return raw
 
     def _unit(self, text: str) -> str:
         if self.faults.fires("scpi_error"):
@@ -307,7 +321,6 @@ class SimDataLinkTarget(SimulatedInstrument):
             port = int(options["--stream-port"])
             self._begun.append(port)
             self._ending = [other for other in self._ending if other != port]
-            self.unit.raw = [(number, stamps) for number, stamps in self.unit.raw if number != channel]
             return {"id": each}
         if words[0] == "list":
             return list(self._running)
@@ -322,13 +335,12 @@ class SimDataLinkTarget(SimulatedInstrument):
 
     def streams(self) -> list[tuple[int, bytes | None]]:
         """Messages with the port they go to; None where a stream begins."""
-        self.unit.advance()
+        raw = self.unit.take_raw()
         begun: list[tuple[int, bytes | None]] = [(port, None) for port in self._begun]
         self._begun = []
-        if "stall" in self.faults:
-            return begun
         found = begun
-        raw, self.unit.raw = self.unit.raw, []
+        if "stall" in self.faults:
+            return found
         for channel, stamps in raw:
             for each, (wanted, port) in self._running.items():
                 if wanted == channel:
