@@ -21,7 +21,7 @@ PULSE = Setting(name="pulse", unit="ns", low=2, high=10_000)
 OVERFLOW = 0x10
 MAX_WRITE_BYTES = 250
 FLUSH_AFTER_S = 0.2
-SILENT_AFTER_S = 1.0
+SILENT_AFTER_S = 2.0
 QUIET_S = 0.02
 STATUS_LINE = re.compile(rb"([0-9A-Fa-f]{4}) \r\n\Z")
 MOST_WORDS = 1 << 20
@@ -181,7 +181,7 @@ class Tdc1(TextInstrument):
         """What arrives within ``timeout_s``, at most about 10^6 events; what follows the last marker comes later.
 
         Raises:
-            TransportTimeout: silent for a second, in which seven markers are due.
+            TransportTimeout: silent for two seconds, in which fourteen markers are due.
             TransportClosed: unplugged; ``reconnect`` and ``start`` begin a new epoch.
         """
         with self.transport.lock:
