@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from qkdpp.node.run import Ended
+    from qkdpp.node.status import Watcher
 
 EXIT_NO_KEY = 3
 
@@ -35,6 +36,7 @@ def command(
     import sys
 
     from qkdpp.node.config import load_node, without_calibration
+    from qkdpp.node.metrics import metrics_of
     from qkdpp.node.run import run_node
     from qkdpp.node.screen import watcher_of
     from qkdpp.node.store import open_store
@@ -43,8 +45,10 @@ def command(
     if no_calibrate:
         file = without_calibration(file)
     with contextlib.ExitStack() as stack:
-        watchers = [stack.enter_context(watcher_of(json=json_))]
         store = stack.enter_context(open_store(file))
+        metrics = stack.enter_context(metrics_of(file))
+        watchers: list[Watcher] = [] if metrics is None else [metrics]
+        watchers.append(stack.enter_context(watcher_of(json=json_)))
         ended = run_node(file, store, watchers=watchers, duration_s=duration_s)
     if not json_:
         _say(ended)

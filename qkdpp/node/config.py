@@ -61,10 +61,7 @@ class LinkSection(_Section, frozen=True, kw_only=True):
         given = [value for value in (self.listen, self.connect) if value is not None]
         if len(given) != 1:
             raise ConfigError("link: name either listen or connect, as host:port")
-        host, colon, port = given[0].rpartition(":")
-        if not colon or not port.isdigit() or not 0 <= int(port) < 65536:
-            raise ConfigError(f"link: {given[0]!r} is not host:port")
-        return host.strip("[]") or "127.0.0.1", int(port), self.listen is not None
+        return *_host_port("link", given[0]), self.listen is not None
 
     def tls(self) -> tuple[str, str, str, str] | None:
         """Authority, certificate, key and the peer's name, or None where no file is named."""
@@ -151,9 +148,17 @@ class RecordingSection(_Section, frozen=True, kw_only=True):
 
 
 class MetricsSection(_Section, frozen=True, kw_only=True):
-    """Where Prometheus may ask, as ``host:port``."""
+    """Where Prometheus may ask, as ``host:port`` (``:port`` is this computer alone), and PEM files for TLS."""
 
     listen: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def address(self) -> tuple[str, int] | None:
+        """Host and port, or None where nothing is served."""
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError("metrics: TLS needs both certificate and key")
+        return None if self.listen is None else _host_port("metrics.listen", self.listen)
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,6 +220,13 @@ def without_calibration(file: NodeFile) -> NodeFile:
     return replace(file, calibration=msgspec.structs.replace(file.calibration, steps=()))
 
 
+def _host_port(field: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise ConfigError(f"{field}: {text!r} is not host:port")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def _channel(key: str) -> int:
     try:
         return int(key)
@@ -274,6 +286,7 @@ def _check(file: NodeFile) -> None:
     file.parameters.check()
     file.link.address()
     file.link.tls()
+    file.metrics.address()
     if file.parameters.protocol == "bb84" and file.node.role == "alice":
         if file.sender is None:
             raise ConfigError("alice of bb84 needs a [sender]")

@@ -1,0 +1,138 @@
+"""Metrics as Prometheus scrapes them: names of the specification, base units, a port of their own, no secrets."""
+
+import re
+import shutil
+import socket
+import subprocess
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from qkdpp.core.abort import Aborted, AbortReason
+from qkdpp.core.bits import Bits
+from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.node.config import MetricsSection
+from qkdpp.node.metrics import Metrics, metrics_of
+from qkdpp.node.sink import BlockEnd
+from qkdpp.node.status import Status
+from qkdpp.protocols.block import BlockLog
+
+SPECIFIED = {
+    "qkdpp_raw_events", "qkdpp_sifted_events", "qkdpp_disclosed_bytes", "qkdpp_secret_key_bytes", "qkdpp_blocks",
+    "qkdpp_qber_ratio", "qkdpp_phase_error_bound_ratio", "qkdpp_ec_efficiency_ratio", "qkdpp_sync_offset_seconds",
+    "qkdpp_sync_drift_ratio", "qkdpp_block_duration_seconds", "qkdpp_last_block_timestamp_seconds",
+    "qkdpp_auth_key_available_bytes", "qkdpp_key_consumed_bytes", "qkdpp_qkd_link_state", "qkdpp_build_info",
+}  # fmt: skip
+"""Names of the specification (counters without ``_total``), as far as a node alone knows them."""
+
+
+def file(listen, **more):
+    parameters = SimpleNamespace(source=SimpleNamespace(intensities=[0.6, 0.2, 0.0]))
+    node = SimpleNamespace(name="bob")
+    section = MetricsSection(listen=listen, **more)
+    return SimpleNamespace(path="bob.toml", folder=None, node=node, parameters=parameters, metrics=section)
+
+
+def end(result, pool_bits=0):
+    now = iter([1.0, 2.5]).__next__
+    log = BlockLog(now=now)
+    log.start()
+    log.mark("corrected", 1)
+    traffic = {}
+    return BlockEnd(block=1, result=result, log=log, pool_bits=pool_bits, traffic=traffic, eps_auth=0, transcript=[])
+
+
+def counted():
+    metrics = Metrics("bob", (0.6, 0.2, 0.0))
+    metrics.block(end(Bits.from_bytes(b"\x99" * 100, 800), pool_bits=256), {"secret_bits": 800})
+    metrics.block(end(Aborted(reason=AbortReason.QBER_TOO_HIGH)), {"secret_bits": 0})
+    status = Status(name="bob", role="bob", link="up", pool_tags=50, burned_bits=400)
+    metrics.changed(status)
+    metrics.changed(status)
+    return metrics
+
+
+def values(text):
+    return {
+        (s.name, *sorted(s.labels.items())): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+def test_names_are_those_of_the_specification():
+    text = generate_latest(counted().registry).decode()
+    assert {family.name for family in text_string_to_metric_families(text)} == SPECIFIED
+
+
+def test_blocks_keys_and_pool_are_counted_in_blocks_and_bytes():
+    found = values(generate_latest(counted().registry).decode())
+    link = ("link", "bob")
+    assert found["qkdpp_blocks_total", link, ("result", "ok")] == 1
+    assert found["qkdpp_blocks_total", link, ("result", "qber_too_high")] == 1
+    assert found["qkdpp_secret_key_bytes_total", link] == 100
+    assert found["qkdpp_key_consumed_bytes_total", link, ("use", "auth")] == 32
+    assert found["qkdpp_key_consumed_bytes_total", link, ("use", "burned")] == 50
+    assert found["qkdpp_auth_key_available_bytes", link] == 50 * 2 * 16
+    assert found["qkdpp_qkd_link_state", link, ("state", "up")] == 1
+    assert sum(v for key, v in found.items() if key[0] == "qkdpp_qkd_link_state") == 1
+    assert found["qkdpp_block_duration_seconds_sum", link, ("stage", "corrected")] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("link", "security", "state"),
+    [("down: cut", False, "down"), ("failed: pool_exhausted", False, "failed"), ("the peer has left", False, "left"),
+     ("up", True, "stopped")],
+)  # fmt: skip
+def test_the_state_of_the_link(link, security, state):
+    metrics = Metrics("bob", ())
+    metrics.changed(Status(name="bob", role="bob", link=link, security=security))
+    found = values(generate_latest(metrics.registry).decode())
+    assert [dict(key[1:])["state"] for key, v in found.items() if key[0] == "qkdpp_qkd_link_state" and v] == [state]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_it_is_scraped_and_ends_with_the_node():
+    port = free_port()
+    with metrics_of(file(f":{port}")) as metrics:
+        metrics.changed(Status(name="bob", role="bob", link="up"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    assert 'qkdpp_qkd_link_state{link="bob",state="up"} 1.0' in text
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+
+
+def test_nothing_is_served_unless_asked_for():
+    with metrics_of(file(None)) as metrics:
+        assert metrics is None
+
+
+def test_a_port_in_use_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match=r"metrics.listen"), metrics_of(file(f":{taken.getsockname()[1]}")):
+            pass
+
+
+@pytest.mark.parametrize("listen", ["9460", "here:", "here:99999"])
+def test_an_address_that_is_none_is_refused(listen):
+    with pytest.raises(ConfigError, match=re.escape("metrics.listen")):
+        MetricsSection(listen=listen).address()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_say():
+    text = generate_latest(counted().registry)
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    assert not done.stderr
