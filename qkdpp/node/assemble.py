@@ -27,6 +27,7 @@ from qkdpp.node.live_messages import LIVE_CONTROLS
 from qkdpp.node.messages import CONTROLS
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.node import Node, Service
+from qkdpp.node.pair_ends import PairEnd
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.receiver import Plan, Receiver
 from qkdpp.node.rundir import RunFolder
@@ -148,8 +149,19 @@ def _service(
     alarmed: Callable[[list[Alarm]], None],
     progress: Progress,
 ) -> Service:
-    if file.parameters.protocol != "bb84":
-        raise ConfigError(f"{file.path}: live nodes run bb84 only")
+    receiver = file.receiver
+    if file.parameters.protocol == "bbm92" and receiver is not None:
+        return PairEnd(
+            file.node.role,
+            runner,
+            devices[receiver.tagger],
+            detector_of_channel=receiver.detectors(),
+            parameters=file.parameters,
+            block_s=file.blocks.block_s,
+            entropy=_entropy,
+            now=now,
+            progress=progress,
+        )
     if file.sender is not None and file.node.role == "alice":
         transmitter = devices[file.sender.transmitter]
         try:
@@ -157,11 +169,11 @@ def _service(
         except ConfigError as error:
             raise ConfigError(f"{file.path}: {error}") from error
         return Sender(runner, transmitter, file.parameters, entropy=_entropy, now=now, progress=progress)
-    if file.receiver is None:
+    if receiver is None:
         raise ConfigError(f"{file.path}: needs a [receiver]")
     ending = threading.Event()
     calibrator = Calibrator(
-        bench_of(file.receiver, devices),
+        bench_of(receiver, devices),
         file.calibration,
         alarms=file.alarms,
         timing=_timing(file),
@@ -183,7 +195,7 @@ def _service(
         reconnect=reconnect,
         ending=ending,
     )
-    return Receiver(runner, devices[file.receiver.tagger], plan, entropy=_entropy, now=now, progress=progress)
+    return Receiver(runner, devices[receiver.tagger], plan, entropy=_entropy, now=now, progress=progress)
 
 
 def _entropy(_: int) -> Entropy:

@@ -1,4 +1,4 @@
-"""An eavesdropper in the simulated channel: an alarm, or the error rates and yields of theory, and never a key from it."""
+"""An eavesdropper in the simulated channel: alarms, or error rates and yields of theory, and never a key from it."""
 
 import dataclasses
 

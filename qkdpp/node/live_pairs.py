@@ -1,0 +1,87 @@
+"""A live stream of a pair receiver's tags, cut into intervals of local time.
+
+Interval ``k`` lasts from ``begin + k length`` to ``begin + (k + 1) length`` by the party's own clock; its ticks are
+counted from its beginning, so that what the two parties' intervals are apart is small and stays so: the party that
+follows moves its beginnings by what the coincidences of earlier intervals showed (:meth:`PairBlocks.follow`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
+
+
+class PairBlocks:
+    """Cuts one stream.
+
+    Args:
+        tick_as: attoseconds per tick.
+        begin_tick: beginning of interval 0.
+        length_s: of an interval.
+        most_blocks: complete intervals that may wait; older ones are dropped whole.
+    """
+
+    def __init__(self, *, tick_as: int, begin_tick: int, length_s: float, most_blocks: int = 3) -> None:
+        self.tick_as = tick_as
+        self._length = length_s * AS_PER_S / tick_as
+        self._most = most_blocks
+        self._anchor = (0, begin_tick, 0.0)
+        self._held: deque[TimeTags] = deque()
+        self._newest = -(1 << 62)
+        self.next = 0
+
+    def begin(self, number: int) -> int:
+        """First tick of an interval."""
+        anchor, tick, rate = self._anchor
+        return tick + round((number - anchor) * self._length * (1.0 + rate))
+
+    def add(self, chunk: TimeTags) -> None:
+        """Takes the next tags of the stream."""
+        if len(chunk) or chunk.lost:
+            self._held.append(chunk)
+        if len(chunk):
+            self._newest = max(self._newest, int(chunk.ticks[-1]))
+        oldest = self.begin(self.next)
+        while self._held and _last_tick(self._held[0]) < oldest:
+            self._held.popleft()
+
+    def complete(self) -> int | None:
+        """Number of the next interval if all its tags are here."""
+        return self.next if self._newest >= self.begin(self.next + 1) else None
+
+    def overdue(self) -> list[int]:
+        """Drops intervals beyond those that may wait; which."""
+        dropped = []
+        while self._newest >= self.begin(self.next + self._most + 1):
+            dropped.append(self.next)
+            self.next += 1
+        return dropped
+
+    def take(self, number: int) -> TimeTags | None:
+        """Tags of an interval, ticks from its beginning; None while it is not complete or when it is gone.
+
+        Intervals before it are dropped.
+        """
+        if number < self.next or self._newest < self.begin(number + 1):
+            return None
+        begin, end = self.begin(number), self.begin(number + 1)
+        self.next = number + 1
+        tags = concatenate(list(self._held))
+        first, last = np.searchsorted(tags.ticks, [begin, end])
+        lost = tuple((max(a, begin) - begin, min(b, end) - begin) for a, b in tags.lost if a < end and b > begin)
+        return replace(tags, ticks=tags.ticks[first:last] - begin, channel=tags.channel[first:last], lost=lost)
+
+    def follow(self, number: int, offset_s: float, rate: float) -> None:
+        """Interval ``number`` began ``offset_s`` too early against the peer's; this clock runs fast by ``rate``."""
+        if number < self._anchor[0]:
+            return
+        self._anchor = (number, self.begin(number) + round(offset_s * AS_PER_S / self.tick_as), rate)
+
+
+def _last_tick(chunk: TimeTags) -> int:
+    ends = [int(chunk.ticks[-1])] if len(chunk) else []
+    return max(ends + [end for _, end in chunk.lost])

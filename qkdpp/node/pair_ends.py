@@ -1,0 +1,189 @@
+"""The two ends of an entangled-pair link: both receive, Alice says which interval becomes a block.
+
+Alice begins a stream and numbers its intervals; Bob begins his own when he is told. How far the two beginnings are
+apart is found by the coincidences of the first block (``timing.offset_range_s`` must cover the way of a message) and
+followed from block to block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from qkdpp.core.devices import TimeTagger
+from qkdpp.core.entropy import Entropy
+from qkdpp.core.errors import LinkError
+from qkdpp.core.stage import Message
+from qkdpp.core.tags import TimeTags
+from qkdpp.node.blocks import BlockRunner
+from qkdpp.node.live_messages import Begin, ProposePairs
+from qkdpp.node.live_pairs import PairBlocks
+from qkdpp.node.pump import Pump
+from qkdpp.node.receiver import Progress
+from qkdpp.node.sink import BlockEnd
+from qkdpp.protocols import bbm92
+from qkdpp.protocols.block import BlockLog
+from qkdpp.protocols.distillation import Party
+from qkdpp.protocols.parameters import Parameters
+from qkdpp.timing.pair_values import Matched
+
+_log = logging.getLogger("qkdpp.node")
+
+LATE_S = 5.0
+"""Bob's interval may be complete so much later than Alice's."""
+
+
+class PairEnd:
+    """One end, from the first time the link is up until :meth:`stop`.
+
+    Args:
+        role: alice proposes, bob follows.
+        runner: runs the blocks.
+        tagger: connected.
+        detector_of_channel: detector code by instrument channel.
+        parameters: public ones.
+        block_s: length of an interval.
+        entropy: of a block, by its number.
+        now: seconds of a steady clock.
+        progress: kept up to date.
+    """
+
+    def __init__(
+        self,
+        role: Literal["alice", "bob"],
+        runner: BlockRunner,
+        tagger: TimeTagger,
+        *,
+        detector_of_channel: dict[int, int],
+        parameters: Parameters,
+        block_s: float,
+        entropy: Callable[[int], Entropy],
+        now: Callable[[], float],
+        progress: Progress,
+    ) -> None:
+        self._role: Literal["alice", "bob"] = role
+        self._runner, self._tagger, self._detectors = runner, tagger, detector_of_channel
+        self._parameters, self._block_s, self._entropy, self._now = parameters, block_s, entropy, now
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._blocks: PairBlocks | None = None
+        self._begin = asyncio.Event()
+        self._epoch = 0
+        self._intervals: dict[int, int] = {}
+        self.progress = progress
+
+    async def heard(self, message: Message) -> None:
+        """One control message of the peer."""
+        if isinstance(message, Begin) and self._role == "bob":
+            with self._lock:
+                self._blocks, self._epoch = None, message.epoch
+            self._begin.set()
+        elif isinstance(message, ProposePairs) and self._role == "bob" and message.epoch == self._epoch:
+            await self._follow(message)
+
+    def stop(self) -> None:
+        """Ends :meth:`run`."""
+        self._stop.set()
+        self._begin.set()
+
+    def recalibrate(self, reason: str) -> None:
+        """Nothing moves here: what must be aligned in a pair link is its operator's matter."""
+        _log.warning("asked to calibrate (%s); a pair link has no loops of its own", reason)
+
+    def ended(self, end: BlockEnd) -> None:
+        """Bob's intervals follow the clock that a block found."""
+        number = self._intervals.pop(end.block, None)
+        matched = end.log.facts.get("matched")
+        if self._role != "bob" or number is None or not isinstance(matched, Matched):
+            return
+        with self._lock:
+            if self._blocks is not None and end.log.facts.get("epoch") == self._epoch:
+                clock = matched.clock
+                self._blocks.follow(number, clock.line_offset_s, clock.line_rate_ppm * 1e-6)
+
+    async def run(self) -> None:
+        """Streams until :meth:`stop`; DeviceError if the tagger fails."""
+        await asyncio.to_thread(self._tagger.start)
+        try:
+            with Pump(self._tagger) as pump:
+                if self._role == "alice":
+                    self._epoch = self._runner.new_number()
+                    self._runner.send_control(Begin(epoch=self._epoch, block_s=self._block_s))
+                await asyncio.to_thread(self._stream, pump, asyncio.get_running_loop())
+        finally:
+            await asyncio.to_thread(self._tagger.stop)
+
+    # --- the stream, in a thread ------------------------------------------------------------------------------------
+
+    def _stream(self, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stop.is_set():
+            chunk = pump.take(0.2)
+            if chunk is None or (self._role == "bob" and not self._begin.is_set()):
+                continue
+            for flag in chunk.flags:
+                _log.warning("the time tagger reports %s; what it lost is not used", flag)
+            self._add(chunk.tags)
+            if self._role == "alice":
+                self._propose(loop)
+
+    def _add(self, tags: TimeTags) -> None:
+        with self._lock:
+            if self._blocks is None:
+                if not len(tags):
+                    return
+                begin = int(tags.ticks[-1])
+                self._blocks = PairBlocks(tick_as=tags.tick_as, begin_tick=begin, length_s=self._block_s)
+            self._blocks.add(tags)
+            self.progress.rate_hz = len(tags) / max(tags.duration_s, 1e-9)
+            for number in self._blocks.overdue():
+                self.progress.dropped_blocks += 1
+                _log.warning("interval %d is dropped: nobody took it in time", number)
+
+    def _propose(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            number = None if self._blocks is None else self._blocks.complete()
+            tags = None if number is None or self._blocks is None else self._blocks.take(number)
+        if number is None or tags is None:
+            return
+        block = self._runner.new_number()
+        self._runner_send(ProposePairs(block=block, epoch=self._epoch, number=number), loop)
+        self.progress.doing = "distilling"
+        asyncio.run_coroutine_threadsafe(self._open(block, number, tags), loop).result()
+
+    def _runner_send(self, message: Message, loop: asyncio.AbstractEventLoop) -> None:
+        async def send() -> None:
+            self._runner.send_control(message)
+
+        asyncio.run_coroutine_threadsafe(send(), loop).result()
+
+    # --- blocks -----------------------------------------------------------------------------------------------------
+
+    async def _follow(self, proposed: ProposePairs) -> None:
+        """Bob: waits until his interval is complete, then begins the block."""
+        deadline = self._now() + self._block_s + LATE_S
+        while self._now() < deadline and not self._stop.is_set():
+            with self._lock:
+                tags = None if self._blocks is None else self._blocks.take(proposed.number)
+                gone = self._blocks is not None and self._blocks.next > proposed.number and tags is None
+            if tags is not None:
+                self.progress.doing = "distilling"
+                await self._open(proposed.block, proposed.number, tags)
+                return
+            if gone:
+                break
+            await asyncio.sleep(0.05)
+        _log.warning("block %d: interval %d is not here; it is dropped", proposed.block, proposed.number)
+
+    async def _open(self, block: int, number: int, tags: TimeTags) -> None:
+        log = BlockLog(now=self._now)
+        log.facts |= {"epoch": self._epoch, "tags": len(tags)}
+        party = Party(role=self._role, parameters=self._parameters, entropy=self._entropy(block), log=log)
+        half = bbm92.alice if self._role == "alice" else bbm92.bob
+        self._intervals[block] = number
+        try:
+            await self._runner.open(block, half(tags, self._detectors, party), log)
+        except LinkError as error:
+            _log.warning("block %d is not begun: %s", block, error)
