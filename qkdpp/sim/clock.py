@@ -28,8 +28,15 @@ class LocalClock:
         """Local time in fs."""
         t = true_fs.astype(np.float64) / FS_PER_S
         wrong = self.plan.rate_ppm * 1e-6 * t + 0.5 * self.plan.drift_ppm_per_s * 1e-6 * t * t
-        wrong_fs = wrong * FS_PER_S + np.interp(t / WALK_STEP_S, np.arange(self.walk_fs.size), self.walk_fs)
+        wrong_fs = wrong * FS_PER_S + self._walked(t / WALK_STEP_S)
         return np.asarray(true_fs + self.offset_fs + np.rint(wrong_fs).astype(np.int64))
+
+    def _walked(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The walk between its nodes (fs); constant beyond its ends."""
+        inside = np.clip(at, 0.0, self.walk_fs.size - 1)
+        node = np.minimum(inside.astype(np.int64), self.walk_fs.size - 2)
+        begin = self.walk_fs[node]
+        return np.asarray(begin + (self.walk_fs[node + 1] - begin) * (inside - node))
 
 
 def ticks(local_fs: Femtoseconds, tick_as: int) -> NDArray[np.int64]:

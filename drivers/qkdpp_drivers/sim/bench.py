@@ -15,7 +15,7 @@ from qkdpp_drivers.sim.optics.dg645 import SimDg645
 from qkdpp_drivers.sim.optics.dmm import SimDmm
 from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
 from qkdpp_drivers.sim.ports import Edges, EdgeSource
-from qkdpp_drivers.sim.simulated import Clock
+from qkdpp_drivers.sim.simulated import Clock, SteppedClock
 from qkdpp_drivers.sim.taggers.raw64 import SimRaw64
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.sim.transmitter import SimTransmitter
@@ -24,6 +24,8 @@ from qkdpp_drivers.sim.world.pairs import PairWorld
 from qkdpp_drivers.sim.world.polarisation import Controller
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
+STEP_S = 0.01
+"""Taggers look at their world so often."""
 World: TypeAlias = PulsedWorld | PairWorld
 
 
@@ -100,7 +102,7 @@ def _transmitter(world: World, clock: Clock, rng: np.random.Generator) -> Made:
 
 def _tdc1(side: int) -> Kind:
     def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
-        made = SimTdc1(_edges(world, side), clock=clock, faults=Faults(SimTdc1.FAULTS), rng=rng)
+        made = SimTdc1(_edges(world, side), clock=SteppedClock(clock, STEP_S), faults=Faults(SimTdc1.FAULTS), rng=rng)
         return made, PtyHost(made)
 
     return make
@@ -108,7 +110,8 @@ def _tdc1(side: int) -> Kind:
 
 def _raw64(world: World, clock: Clock, rng: np.random.Generator) -> Made:
     """Four detectors and the sync channel (layout ``a1s``)."""
-    made = SimRaw64(_pulsed(world), clock=clock, faults=Faults(SimRaw64.FAULTS), rng=rng, fifth_input=True)
+    faults = Faults(SimRaw64.FAULTS)
+    made = SimRaw64(_pulsed(world), clock=SteppedClock(clock, STEP_S), faults=faults, rng=rng, fifth_input=True)
     return made, TcpHost(made)
 
 

@@ -41,6 +41,7 @@ class WorldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     loss_db: float | None = None
     misalignment: float | None = None
+    pair_rate_hz: float | None = None
     wander_rad_per_sqrt_s: float = 0.0
     gate_period_ps: float = 0.0
     string_seed: str | None = None
@@ -71,7 +72,9 @@ def build_world(file: LabFile) -> World:
         name: value for name in ("loss_db", "misalignment") if (value := getattr(file.world, name)) is not None
     }
     plan = msgspec.structs.replace(plan, channel=msgspec.structs.replace(plan.channel, **changes))
-    if plan.protocol == "bbm92":
+    if plan.protocol == "bbm92" and plan.pairs is not None:
+        rate_hz = file.world.pair_rate_hz or plan.pairs.pair_rate_hz
+        plan = msgspec.structs.replace(plan, pairs=msgspec.structs.replace(plan.pairs, pair_rate_hz=rate_hz))
         return PairWorld(plan, file.seed)
     string_seed = None if file.world.string_seed is None else bytes.fromhex(file.world.string_seed)
     return PulsedWorld(
@@ -152,7 +155,9 @@ _ORDERS = {"fault": _fault, "mend": _mend, "eve": _eve, "fibre": _fibre, "clock"
 @contextlib.contextmanager
 def running(file: LabFile) -> Iterator[Lab]:
     """The laboratory, all instruments behind their URLs, until the end of the context."""
-    world, clock = build_world(file), RealClock(file.factor)
+    world = build_world(file)
+    world.step()
+    clock = RealClock(file.factor)
     with contextlib.ExitStack() as stack:
         hosts, faults = {}, {}
         for i, (name, kind) in enumerate(file.instruments.items()):

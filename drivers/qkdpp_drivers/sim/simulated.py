@@ -33,6 +33,17 @@ class RealClock:
         return (time.monotonic() - self._start_s) * self.factor
 
 
+class SteppedClock:
+    """Another clock, read in steps: what is asked for at a step is complete."""
+
+    def __init__(self, clock: Clock, step_s: float) -> None:
+        self._clock, self._step_s = clock, step_s
+
+    def __call__(self) -> float:
+        """The time of the last step."""
+        return int(self._clock() / self._step_s) * self._step_s
+
+
 class SimulatedInstrument:
     """One instrument without I/O: a host feeds ``receive`` and sends what ``poll`` gives.
 

@@ -24,9 +24,11 @@ from qkdpp.sources.prepared_states import NOT_HELD, Codes, PreparedHeader, Slots
 from qkdpp_drivers.sim.ports import Edges
 from qkdpp_drivers.sim.world.knobs import BLINDING_A, MONITOR_DARK_A, DetectorKnobs, Knobs
 from qkdpp_drivers.sim.world.light import Mode, WorldLight
+from qkdpp_drivers.sim.world.output import Output
 from qkdpp_drivers.sim.world.polarisation import Fibre
 
-SLICE_S = 0.02
+STEP_FS = 10**13
+"""Everything happens in steps of 10 ms."""
 MOST_S = 8000.0
 """Times are int64 femtoseconds: a laboratory is switched off after so many seconds."""
 KEEP_COUNTS_S = 5.0
@@ -35,11 +37,9 @@ EXACT_TOTALS = 1 << 22
 """Pulses whose totals are counted one by one; of more they are drawn."""
 
 
-def joined(parts: list[Edges]) -> Edges:
-    """Edges of consecutive slices as one."""
-    times = [np.empty(0, dtype=np.int64), *(part[0] for part in parts)]
-    inputs = [np.empty(0, dtype=np.uint8), *(part[1] for part in parts)]
-    return np.concatenate(times), np.concatenate(inputs)
+def from_zero(party: scenario.Party) -> scenario.Party:
+    """The party with a clock that shows zero when the laboratory is switched on."""
+    return msgspec.structs.replace(party, clock=msgspec.structs.replace(party.clock, offset_s=0.0))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class PulsedWorld:
         self.now_fs = 0
         self.clock_jump_ps = 0
         self._states: dict[int, _Run] = {}
-        self._waiting: deque[Edges] = deque()
+        self._output = Output(self.chain.clock)
         self._counts: deque[tuple[int, NDArray[np.int64]]] = deque()
         self._run = self._begin(Mode.OFF)
 
@@ -114,12 +114,12 @@ class PulsedWorld:
         """Gates are the knobs' matter here: the chain is given free-running detectors."""
         receiver = msgspec.structs.replace(self.plan.bob.receiver, gate_rate_hz=0.0)
         return ReceiverChain(
-            msgspec.structs.replace(self.plan.bob, receiver=receiver),
+            msgspec.structs.replace(from_zero(self.plan.bob), receiver=receiver),
             label=None,
             gate_phase_fs=0,
             sync_jitter_ps=self.sync.jitter_ps,
             start_fs=0,
-            stop_fs=round(MOST_S * FS_PER_S),
+            stop_fs=round((MOST_S + 1.0) * FS_PER_S),
             rng=rng,
         )
 
@@ -186,12 +186,15 @@ class PulsedWorld:
 
     def advance(self, now_s: float) -> None:
         """Lets everything happen until ``now_s``."""
-        if now_s > MOST_S:
-            raise ValueError(f"a simulated laboratory runs for {MOST_S:g} s at most")
-        step = round(SLICE_S * FS_PER_S)
         with self.lock:
-            while self.now_fs + step <= now_s * FS_PER_S:
-                self._slice(self.now_fs + step)
+            while self.now_fs + STEP_FS <= now_s * FS_PER_S:
+                self.step()
+
+    def step(self) -> None:
+        """Lets the next 10 ms happen; the first time also compiles what that needs."""
+        if self.now_fs > MOST_S * FS_PER_S:
+            raise ValueError(f"a simulated laboratory runs for {MOST_S:g} s at most")
+        self._slice(self.now_fs + STEP_FS)
 
     def _slice(self, until_fs: int) -> None:
         seconds = (until_fs - self.now_fs) / FS_PER_S
@@ -204,8 +207,7 @@ class PulsedWorld:
         light, sync = self._light(until_fs)
         tags, _ = self.chain.push(light, sync, until_fs, last=False)
         self.now_fs = until_fs
-        scale = tags.tick_as // 1_000_000
-        self._waiting.append((tags.ticks * scale + self.clock_jump_ps, tags.channel))
+        self._output.add(tags, self.clock_jump_ps)
         self._counts.append((until_fs, np.bincount(tags.channel, minlength=SYNC + 1)[:SYNC].astype(np.int64)))
         while self._counts[0][0] < until_fs - KEEP_COUNTS_S * FS_PER_S:
             self._counts.popleft()
@@ -226,12 +228,9 @@ class PulsedWorld:
     # --- the receiver -----------------------------------------------------------------------------------------------
 
     def edges(self, until_s: float) -> Edges:
-        """Edges at the tagger since the last call: inputs 0 to 3 are Z0, Z1, X0, X1, input 4 is the sync channel."""
+        """Edges at the tagger since the last call, by its clock: inputs 0 to 3 are Z0, Z1, X0, X1, 4 is sync."""
         with self.lock:
-            self.advance(until_s)
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        return joined(waiting)
+            return self._output.edges(until_s, lambda: self.now_fs, self.step)
 
     def counts(self, dwell_s: float) -> NDArray[np.int64]:
         """Clicks of the four detectors in the last ``dwell_s`` seconds (whole slices)."""
