@@ -22,8 +22,8 @@ from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Begin, ProposePairs
 from qkdpp.node.live_pairs import PairBlocks
 from qkdpp.node.pump import Pump
-from qkdpp.node.receiver import Progress
 from qkdpp.node.sink import BlockEnd
+from qkdpp.node.status import Progress
 from qkdpp.protocols import bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party

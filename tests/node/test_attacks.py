@@ -26,8 +26,8 @@ from qkdpp_drivers.sim.world.knobs import Eve
 from qkdpp_drivers.sim.world.light import Mode
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
-FRAMES = 300
-"""Of 10 ms: three seconds."""
+FRAMES = 250
+"""Of 10 ms: two and a half seconds."""
 
 
 class Unit:
@@ -56,7 +56,7 @@ class Shown:
     qber: np.ndarray
 
 
-def attacked(eve: Eve, *, loss_db: float = 15.0, gates_off_ps: tuple[float, ...] = (), seed: int = 3) -> Shown:
+def attacked(eve: Eve, *, loss_db: float = 12.0, gates_off_ps: tuple[float, ...] = (), seed: int = 3) -> Shown:
     shipped = load("metro-40mhz")
     channel = msgspec.structs.replace(shipped.channel, loss_db=loss_db)
     receiver = msgspec.structs.replace(shipped.bob.receiver, dead_time_ns=100.0, after_pulse=0.0)
