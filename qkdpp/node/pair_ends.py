@@ -89,9 +89,9 @@ class PairEnd:
         self._stop.set()
         self._begin.set()
 
-    def recalibrate(self, reason: str) -> None:
+    def recalibrate(self, reason: str, epoch: int) -> None:
         """Nothing moves here: what must be aligned in a pair link is its operator's matter."""
-        _log.warning("asked to calibrate (%s); a pair link has no loops of its own", reason)
+        _log.warning("asked to calibrate in epoch %d (%s); a pair link has no loops of its own", epoch, reason)
 
     def ended(self, end: BlockEnd) -> None:
         """Bob's intervals follow the clock that a block found."""
