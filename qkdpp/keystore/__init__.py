@@ -1,0 +1,43 @@
+"""Keys at rest: stored so that no bit is ever used twice, whatever crashes, repeats or is put back.
+
+``blocks`` (states of a block) and ``streams`` (cursors) are filled by the live
+node, ``keys`` (reserved, held, delivered) and ``hello`` (counters of both ends)
+serve delivery; ``store`` and ``link`` are the faces of both. ``docs/formats/keystore.md``.
+"""
+
+from qkdpp.keystore.errors import (
+    KeysNotFoundError,
+    LinkClosedError,
+    NotEnoughKeyError,
+    NotMetError,
+    NotNamedError,
+    ReservationRefusedError,
+    StoreError,
+)
+from qkdpp.keystore.link import Link
+from qkdpp.keystore.store import KeyStore
+from qkdpp.keystore.values import Hello, Key, Limits, LinkStatus, Meeting, Piece, Reservation
+from qkdpp.keystore.wrapping import FileWrapping, TokenWrapping, Wrapping, create_kek
+
+__all__ = [
+    "FileWrapping",
+    "Hello",
+    "Key",
+    "KeyStore",
+    "KeysNotFoundError",
+    "Limits",
+    "Link",
+    "LinkClosedError",
+    "LinkStatus",
+    "Meeting",
+    "NotEnoughKeyError",
+    "NotMetError",
+    "NotNamedError",
+    "Piece",
+    "Reservation",
+    "ReservationRefusedError",
+    "StoreError",
+    "TokenWrapping",
+    "Wrapping",
+    "create_kek",
+]
