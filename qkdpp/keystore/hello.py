@@ -1,9 +1,10 @@
 """Two ends compare counters: what is in doubt is burned, and a store that was put back from a copy is refused.
 
 Counters only grow, so one that is lower than seen before, under an instance not
-seen before, means that the store went back in time. Late copies of a HELLO are
-told by the instance they name, and have no effect. Each end says what it has
-seen of the other, so that a restored store learns what it is from its peer.
+seen before, means that the store went back in time. Each end also says what it
+has seen of the other, the digest of its log included, so that a restored store
+learns what it is even where its counters have caught up; it tells its peer.
+Late copies of a HELLO are told by the instance they name, and have no effect.
 Keys move only when both ends have the other's present instance on disk.
 """
 
@@ -17,18 +18,20 @@ import msgspec
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.keystore import streams
 from qkdpp.keystore.blocks import Line, count
-from qkdpp.keystore.log import Event, append, height
+from qkdpp.keystore.log import Event, append, digest_at, head
 from qkdpp.keystore.values import Counters, Hello, Meeting
 
 
 def counters(db: sqlite3.Connection, line: Line, instance: UUID) -> Counters:
     """This end's counters."""
     meta = dict(db.execute("SELECT name, value FROM meta").fetchall())
+    height, digest = head(db)
     return Counters(
         store=UUID(meta["store"]),
         boot=meta["boot"],
         instance=instance,
-        height=height(db),
+        height=height,
+        digest=digest,
         tx=streams.cursor(db, line, line.tx),
         rx=streams.cursor(db, line, line.rx),
     )
@@ -42,7 +45,8 @@ def seen(db: sqlite3.Connection, line: Line) -> Counters | None:
 
 def hello(db: sqlite3.Connection, line: Line, instance: UUID) -> Hello:
     """What the peer is to be told."""
-    return Hello(epoch=line.epoch, own=counters(db, line, instance), seen=seen(db, line))
+    (closed,) = db.execute("SELECT closed FROM link WHERE id = ?", (line.id,)).fetchone()
+    return Hello(epoch=line.epoch, closed=closed, own=counters(db, line, instance), seen=seen(db, line))
 
 
 def meet(db: sqlite3.Connection, line: Line, theirs: Hello, instance: UUID, now: int) -> Meeting:
@@ -61,7 +65,11 @@ def meet(db: sqlite3.Connection, line: Line, theirs: Hello, instance: UUID, now:
     new = _new(db, line, theirs.own.instance)
     if not new and before is not None and _late(before, theirs.own):
         return Meeting(met=False, answer=False)
-    why = _peer_went_back(line, theirs.own, before, own, new) or _went_back(line, theirs, own)
+    why = (
+        (theirs.closed and f"{line.peer} has closed the link: {theirs.closed[:300]}")
+        or _peer_went_back(line, theirs.own, before, own, new)
+        or _went_back(db, line, theirs, own)
+    )
     if why:
         db.execute("UPDATE link SET closed = ? WHERE id = ?", (why, line.id))
         append(db, now, [Event(kind="alarm", sae=why, peer=line.peer)])
@@ -97,7 +105,7 @@ def _peer_went_back(line: Line, theirs: Counters, before: Counters | None, own: 
     return f"{line.peer} shows {what}: its store was put back from a copy or exchanged; pair anew" if what else ""
 
 
-def _went_back(line: Line, theirs: Hello, own: Counters) -> str:
+def _went_back(db: sqlite3.Connection, line: Line, theirs: Hello, own: Counters) -> str:
     """Why this end's store cannot be the one that the peer knows; empty if it can."""
     known, what = theirs.seen, ""
     if known is not None and known.store != own.store:
@@ -106,6 +114,8 @@ def _went_back(line: Line, theirs: Hello, own: Counters) -> str:
         what = f"opening {known.boot}, this is opening {own.boot}"
     elif known is not None and (known.height > own.height or known.tx > own.tx or known.rx > own.rx):
         what = "higher counters than this store has"
+    elif known is not None and digest_at(db, known.height) != known.digest:
+        what = f"another event {known.height} in the log of this store"
     elif theirs.own.rx > own.tx:
         what = f"bytes up to {theirs.own.rx}, this store has allocated up to {own.tx}"
     return f"{line.peer} knows {what}: this store was put back from a copy or exchanged; pair anew" if what else ""

@@ -36,8 +36,7 @@ class Event:
 
 def append(db: sqlite3.Connection, now: int, events: Iterable[Event]) -> None:
     """Appends events at time ``now`` (ns since 1970)."""
-    last = db.execute("SELECT n, digest FROM event ORDER BY n DESC LIMIT 1").fetchone()
-    n, digest = last or (0, FIRST)
+    n, digest = head(db)
     rows = []
     for e in events:
         n += 1
@@ -47,10 +46,16 @@ def append(db: sqlite3.Connection, now: int, events: Iterable[Event]) -> None:
     db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def height(db: sqlite3.Connection) -> int:
-    """Number of events."""
-    n: int = db.execute("SELECT coalesce(max(n), 0) FROM event").fetchone()[0]
-    return n
+def head(db: sqlite3.Connection) -> tuple[int, bytes]:
+    """Number of events, and the digest of the last one."""
+    last: tuple[int, bytes] | None = db.execute("SELECT n, digest FROM event ORDER BY n DESC LIMIT 1").fetchone()
+    return last or (0, FIRST)
+
+
+def digest_at(db: sqlite3.Connection, n: int) -> bytes | None:
+    """Digest of event ``n``; None if there is no such event."""
+    row = db.execute("SELECT digest FROM event WHERE n = ?", (n,)).fetchone()
+    return None if row is None else row[0]
 
 
 def first_break(db: sqlite3.Connection) -> int | None:

@@ -55,6 +55,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         boot: how often it was opened.
         instance: this opening.
         height: events in its log.
+        digest: of the log up to there.
         tx: end of what it has allocated.
         rx: end of what it has accepted.
     """
@@ -63,14 +64,16 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     boot: int
     instance: UUID
     height: int
+    digest: bytes
     tx: Position
     rx: Position
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Counters of the sender, and the last ones that it has seen of the receiver."""
+    """Counters of the sender, the last ones that it has seen of the receiver, and why it has closed the link, if so."""
 
     epoch: int
+    closed: str
     own: Counters
     seen: Counters | None
 
