@@ -19,7 +19,10 @@ static const struct variant *chosen(void)
     return &variants[tier < last ? tier : last];
 }
 
-size_t qk_cascade_row_words(const qk_cascade *b) { return b->n_frames * (cascade_stride(b) + cascade_last_stride(b)) + LINE_WORDS; }
+size_t qk_cascade_row_words(const qk_cascade *b)
+{
+    return b->n_frames * (cascade_stride(b) + cascade_last_stride(b)) + LINE_WORDS;
+}
 
 size_t qk_cascade_frame_bytes(const qk_cascade *b) { return b->n_frames * sizeof(struct frame); }
 

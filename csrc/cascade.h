@@ -31,12 +31,12 @@ struct group {
 };
 
 /* What an entry asks for. BLOCK: the parity of a new block of the last list. HALF: of the first part of an odd node.
- * ADDRESS: for each bit that is set in `ask`, the parity of those places of a node whose distance from its begin has that
- * bit set; the others follow (`implied`). MASK: of a mask from lo to mid. */
+ * ADDRESS: for each bit that is set in `ask`, the parity of those places of a node whose distance from its begin has
+ * that bit set; the others follow (`implied`). MASK: of a mask from lo to mid. */
 enum { BLOCK, HALF, ADDRESS, MASK };
 
 /* A question, or an odd node while its list is searched alone (cascade_nodes.inc.h): bits of its key and of what is not
- * known, one a place, or one for 64, 4,096, ... places as long as it is longer than 64; where it was cut in its cell. */
+ * known, one a place, or one for 64, 4,096, ... places while it is longer than 64; where it was cut in its cell. */
 struct entry {
     int32_t lo, hi;
     union {

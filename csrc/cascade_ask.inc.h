@@ -151,7 +151,8 @@ QK_INLINE int32_t short_nodes(const struct view *v, int p)
     const struct frame *f = v->f;
     const double one = (f->opened == 1 ? b->short_1 : b->short_2) / f->rate;
     const double all = f->opened == 1 ? 0.0 : b->short_all * f->length / (f->n_odd[p] * sqrt(f->n_odd[p]));
-    const double most = one > all ? one : all, limit = p == PASSES - 1 && all_odd(f) > b->busy ? b->max_short_busy : b->max_short;
+    const double most = one > all ? one : all;
+    const double limit = p == PASSES - 1 && all_odd(f) > b->busy ? b->max_short_busy : b->max_short;
     return most < 2.0 ? 2 : (int32_t)(most > limit ? limit : most);
 }
 

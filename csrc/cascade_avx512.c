@@ -15,10 +15,11 @@ struct eight {
     __m512i ends, key, open, cuts;
 };
 
-/* Lanes 0, 4, 1, 5, 2, 6, 3, 7 of two nodes make pairs of fields; then fields of four nodes and eight. The same back. */
+/* The fields of four nodes, then of eight. The same back. */
 QK_INLINE void fields_of(struct eight *x, const struct entry *e)
 {
-    const __m512i low = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13), high = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i low = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
+    const __m512i high = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i a = _mm512_loadu_si512(e), b = _mm512_loadu_si512(e + 2);
     const __m512i c = _mm512_loadu_si512(e + 4), d = _mm512_loadu_si512(e + 6);
     const __m512i ab = _mm512_permutex2var_epi64(a, low, b), cd = _mm512_permutex2var_epi64(c, low, d);
@@ -31,7 +32,8 @@ QK_INLINE void fields_of(struct eight *x, const struct entry *e)
 
 QK_INLINE void put_fields(struct entry *e, const struct eight *x)
 {
-    const __m512i first = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13), second = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i first = _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
+    const __m512i second = _mm512_setr_epi64(2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i ab = _mm512_shuffle_i64x2(x->ends, x->key, 0x44), cd = _mm512_shuffle_i64x2(x->ends, x->key, 0xee);
     const __m512i ef = _mm512_shuffle_i64x2(x->open, x->cuts, 0x44), gh = _mm512_shuffle_i64x2(x->open, x->cuts, 0xee);
     _mm512_storeu_si512(e, _mm512_permutex2var_epi64(ab, first, ef));
@@ -66,7 +68,8 @@ QK_INLINE int ask_eight(struct sink *s, const struct entry *e, int32_t limit)
         return 0;
     }
     const __m512i one = _mm512_set1_epi64(1), left = _mm512_sub_epi64(_mm512_sllv_epi64(one, half), one);
-    if ((_mm512_test_epi64_mask(x.open, left) & _mm512_test_epi64_mask(x.open, _mm512_sllv_epi64(left, half))) != 0xff) {
+    const __m512i right = _mm512_sllv_epi64(left, half);
+    if ((_mm512_test_epi64_mask(x.open, left) & _mm512_test_epi64_mask(x.open, right)) != 0xff) {
         return 0;
     }
     __m512i sum = _mm512_and_si512(x.key, left);
@@ -107,6 +110,7 @@ QK_INLINE int tell_eight(struct source *s, struct entry *to, const struct entry 
 }
 
 #include "cascade_nodes.inc.h"
+#include "cascade_settle.inc.h"
 #include "cascade_plan.inc.h"
 #include "cascade_tell.inc.h"
 #include "cascade_round.inc.h"

@@ -11,7 +11,7 @@ QK_INLINE uint64_t bits_from(const uint64_t *words, uint64_t at, size_t count)
     return count < 64 ? x & ((UINT64_C(1) << count) - 1) : x;
 }
 
-/* Rows of bits of 64 frames from `first` on: word i holds bit i of all. Frames beyond the last full one count as zero. */
+/* Rows of bits of 64 frames from `first` on: word i holds bit i of all. Frames beyond the last full one are zero. */
 static void TIER(slice)(const struct qk_cascade *b, const uint64_t *key, uint64_t start, size_t lanes, uint64_t *sliced)
 {
     uint64_t x[LANES] = {0}, y[LANES];
@@ -28,8 +28,9 @@ static void TIER(slice)(const struct qk_cascade *b, const uint64_t *key, uint64_
     qk_wipe(y, sizeof y);
 }
 
-/* Parities of 64 cells of all frames: bit f of word i is that of cell i of frame f; `group` says where the cells are. */
-QK_INLINE void put_parities(const struct qk_cascade *b, size_t first, size_t lanes, int p, size_t group, uint64_t x[LANES])
+/* Parities of the cells of a group in all frames: bit f of word i is that of cell i of frame f. */
+QK_INLINE void put_parities(const struct qk_cascade *b, size_t first, size_t lanes, int p, size_t group,
+                            uint64_t x[LANES])
 {
     uint64_t y[LANES];
     transpose(x, y);
@@ -118,8 +119,9 @@ void TIER(cascade_load)(struct qk_cascade *b, const uint64_t *key, uint64_t star
     }
     for (f = 0; f < b->n_frames; f++) {
         const struct view v = cascade_view(b, f);
-        if (v.f->length & 63) {
-            cell_of(v.cells[0], v.f->length)[KNOWN] = cell_of(v.cells[1], v.f->length)[KNOWN] = ALL << (v.f->length & 63);
+        const int32_t n = v.f->length;
+        for (int p = 0; p < 2 && n & 63; p++) {
+            cell_of(v.cells[p], n)[KNOWN] = ALL << (n & 63);
         }
     }
 }

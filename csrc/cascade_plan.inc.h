@@ -152,7 +152,10 @@ QK_INLINE void choose(const struct qk_cascade *b, struct frame *f)
 }
 
 /* For how many entries there must be room, and for how many parities beside theirs. */
-QK_INLINE size_t room_for(const struct qk_cascade *b, const struct frame *f) { return (size_t)(all_odd(f) + b->blocks_3) + b->n_masks + 3; }
+QK_INLINE size_t room_for(const struct qk_cascade *b, const struct frame *f)
+{
+    return (size_t)(all_odd(f) + b->blocks_3) + b->n_masks + 3;
+}
 
 QK_INLINE size_t blocks_for(const struct frame *f)
 {

@@ -11,6 +11,7 @@ QK_BEGIN_X86_V3
 #include "cascade_ask.inc.h"
 #include "cascade_one.inc.h"
 #include "cascade_nodes.inc.h"
+#include "cascade_settle.inc.h"
 #include "cascade_plan.inc.h"
 #include "cascade_tell.inc.h"
 #include "cascade_round.inc.h"
