@@ -98,6 +98,8 @@ class Node:
         self._folder, self._meters, self._watchers = folder, dict(meters), tuple(watchers)
         self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
+        for block in store.resting():
+            self._quarantine.rest(block)
         self.board = Board()
         self.status = status
         self._first_up = asyncio.Event()

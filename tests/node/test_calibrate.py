@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laboratory import DETECTORS, Bench, Squeezers, bench, gate_distance
 
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import TimeTags
@@ -12,7 +13,6 @@ from qkdpp.node.calibrate.delay_scan import DelayScanSettings, scan_delays
 from qkdpp.node.calibrate.plots import plot_delay_scan, plot_polarisation, plot_synchronisation
 from qkdpp.node.calibrate.polarisation import PolarisationSettings, extinction, feed_back
 from qkdpp.node.calibrate.synchronisation import SynchronisationSettings, find_delays, synchronise
-from tests.node.laboratory import DETECTORS, Bench, Squeezers, bench, gate_distance
 
 
 def counting(made: Bench) -> Counting:
