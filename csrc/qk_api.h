@@ -148,6 +148,19 @@ int qk_fold(int64_t *counts, size_t n_rows, const int64_t *ticks, const uint8_t 
 int qk_slots(int64_t *slots, uint8_t *labels, uint64_t *n_found, const int64_t *ticks, const uint8_t *channel, size_t n,
              const struct qk_gate_rules *rules);
 
+/* A line through sync pulses: time = tick + offset + k (period + slope); kept: how many pulses, 0 if there is no line. */
+struct qk_line {
+    double offset;
+    double slope;
+    double variance;
+    double bend;
+    int64_t kept;
+};
+
+/* The robust least-squares line through pulses numbered by `period` from `tick` on, qkdpp/timing/sync_line.py. least:
+ * tolerance in ticks whatever the spread. QK_NO_ROOM beyond 1,536 pulses. */
+int qk_line_fit(struct qk_line *line, const int64_t *ticks, size_t n, int64_t tick, double period, double least);
+
 /* Clicks against a string of known scores: for every click, total[at + k] += scores[row][k] for k < length, as far as
  * at + k lies from 0 to n_shifts - 1. scores: 4 rows of length; QK_BAD_SIZE if a row is 4 or more. */
 int qk_correlate(int32_t *total, size_t n_shifts, const int64_t *at, const uint8_t *row, size_t n, const int8_t *scores,

@@ -25,6 +25,8 @@ PICOHARP, HYDRAHARP_1, HYDRAHARP_2 = range(3)
 N_LABELS: Final = 256
 NO_LABEL: Final = 255
 N_PATTERNS: Final = 32
+MOST_ON_LINE: Final = 1536
+"""Most pulses of one :func:`fit_line`."""
 _T2_STATE: Final = 5
 
 
@@ -40,6 +42,16 @@ class DecodedT2(NamedTuple):
     overflows: int
     meaningless: int
     backward: int
+
+
+class FittedLine(NamedTuple):
+    """What :func:`fit_line` found, in ticks and sync periods; ``kept`` is 0 if there is no line."""
+
+    offset: float
+    slope: float
+    variance: float
+    bend: float
+    kept: int
 
 
 class GateTables(NamedTuple):
@@ -303,6 +315,14 @@ def correlate(total: NDArray[np.int32], at: Ints, row: Bytes, scores: NDArray[np
             _at(total, out=True), total.size, _at(at), _at(row), at.size, _at(scores), scores.shape[1]
         )
     )
+
+
+def fit_line(ticks: Ints, tick: int, period: float, least: float) -> FittedLine:
+    """The robust line through at most ``MOST_ON_LINE`` sync pulses, as :mod:`qkdpp.timing.sync_line` defines it."""
+    lib = _kernels()[0]
+    line = importlib.import_module("qkdpp.kernels._ck").ffi.new("struct qk_line *")
+    _ensure(lib.qk_line_fit(line, _at(ticks), ticks.size, tick, period, least))
+    return FittedLine(line.offset, line.slope, line.variance, line.bend, line.kept)
 
 
 def _rules(tables: GateTables, numbers: GateNumbers) -> tuple[Any, dict[str, NDArray[Any]]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.tags import AS_PER_S
 from qkdpp.timing.clock import Clock, split_position
+from qkdpp.timing.sync_line import MIN_SYNCS, MIN_TOLERANCE_TICKS, Line, fit_line
 
 MAX_RATE_ERROR = 2.0**-13
 """Largest relative rate of two free-running clocks that is searched for (122 ppm)."""
@@ -26,14 +27,10 @@ WINDOWS = (1024, 256, 64, 16)
 """Sync pulses per regression, longest first."""
 MAX_DRIFT_SHARE = 0.1
 """The drift inside a window stays below this share of the jitter."""
-MIN_SYNCS = 8
-"""Fewer sync pulses in a window make no line."""
 MAX_SILENCE_S = 1.0
 """After a longer silence of the sync channel the number of missing pulses is no longer certain."""
-MIN_TOLERANCE_TICKS = 2.0
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,27 +52,6 @@ class SyncFit:
     window: int
     missing: int
     rejected: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """``time(k) = tick + offset + (k - number) * period``; statistics of the window it was fitted to."""
-
-    tick: int
-    number: int
-    offset: float
-    period: float
-    kept: int = 0
-    variance: float = 0.0
-    bend: float = 0.0
-
-    def time(self, number: int) -> int:
-        """Tick nearest to sync pulse ``number``."""
-        return self.tick + round(self.offset + (number - self.number) * self.period)
-
-    def residue(self, number: int, tick: int) -> float:
-        """How much later than sync pulse ``number`` a tick is, in ticks."""
-        return (tick - self.tick) - self.offset - (number - self.number) * self.period
 
 
 def fit_sync(
@@ -123,7 +99,7 @@ def fit_sync(
     )
 
 
-def _start(ticks: Ints, nominal: float) -> _Line:
+def _start(ticks: Ints, nominal: float) -> Line:
     """The first regular pulse and the period there: mean of the first 1,024 regular intervals without outliers."""
     intervals = np.diff(ticks).astype(np.float64)
     at = np.flatnonzero(np.abs(intervals - nominal) < max(0.01 * nominal, MIN_TOLERANCE_TICKS))[: WINDOWS[0]]
@@ -135,7 +111,7 @@ def _start(ticks: Ints, nominal: float) -> _Line:
     period = float(near[np.abs(near - middle) <= max(5 * spread, MIN_TOLERANCE_TICKS)].mean())
     if abs(period / nominal - 1) > 2 * MAX_RATE_ERROR + 1 / nominal:
         raise Abort(AbortReason.NO_LOCK, method="sync", rate_ppm=(period / nominal - 1) * 1e6)
-    return _Line(
+    return Line(
         tick=_first_regular(ticks[max(0, int(at[0]) - 32) :][:256], period), number=0, offset=0.0, period=period
     )
 
@@ -147,10 +123,10 @@ def _first_regular(head: Ints, period: float) -> int:
     return int(head[np.argmax(votes >= 0.9 * votes.max())])
 
 
-def _slide(ticks: Ints, line: _Line, window: int) -> tuple[list[_Line], list[bool]]:
+def _slide(ticks: Ints, line: Line, window: int) -> tuple[list[Line], list[bool]]:
     """Lines of consecutive pieces of half a window each; every line is fitted to the window around its piece."""
     half = window // 2
-    lines: list[_Line] = []
+    lines: list[Line] = []
     locked: list[bool] = []
     first_tick, last_tick = line.tick, int(ticks[-1])
     number = 0
@@ -159,7 +135,7 @@ def _slide(ticks: Ints, line: _Line, window: int) -> tuple[list[_Line], list[boo
         begin = max(line.time(number) - reach, first_tick)
         end = min(line.time(number + half) + reach, last_tick + 1)
         low, high = np.searchsorted(ticks, [begin, end])
-        fitted = _fit(ticks[low:high], line, number)
+        fitted = fit_line(ticks[low:high], line, number)
         good = fitted is not None and fitted.kept >= max(MIN_SYNCS, (end - begin) / line.period / 2)
         if fitted is not None and good:
             line = fitted
@@ -169,67 +145,8 @@ def _slide(ticks: Ints, line: _Line, window: int) -> tuple[list[_Line], list[boo
     return lines, locked
 
 
-def _fit(ticks: Ints, near: _Line, number: int) -> _Line | None:
-    """The robust least-squares line through ``ticks``, numbered by the line ``near``; None without enough pulses."""
-    if ticks.size < MIN_SYNCS:
-        return None
-    tick = near.time(number)
-    x = (ticks - tick).astype(np.float64)
-    k = np.rint(x / near.period)
-    residual = x - k * near.period
-    offset, slope = _median(residual), 0.0
-    before: NDArray[np.bool_] | None = None
-    for _ in range(3):
-        off = np.abs(residual - offset - slope * k)
-        spread = 1.4826 * _median(off)
-        keep = off <= max(5 * spread, MIN_TOLERANCE_TICKS)
-        if before is not None and np.array_equal(before, keep):
-            break
-        before = keep
-        kept_k, kept = k[keep], residual[keep]
-        if kept.size < MIN_SYNCS:
-            return None
-        centre, mean = float(kept_k.mean()), float(kept.mean())
-        moment = float(((kept_k - centre) ** 2).sum())
-        if moment == 0:
-            return None
-        slope = float(((kept_k - centre) * (kept - mean)).sum()) / moment
-        offset = mean - slope * centre
-    off = kept - offset - slope * kept_k
-    variance = float((off**2).sum()) / (off.size - 2)
-    return _Line(
-        tick=tick,
-        number=number,
-        offset=offset,
-        period=near.period + slope,
-        kept=off.size,
-        variance=variance,
-        bend=_bend(kept_k, off, variance),
-    )
-
-
-def _median(x: Floats) -> float:
-    """The median; what np.median gives, without its preparations."""
-    middle = x.size // 2
-    low = middle - 1 + (x.size & 1)
-    ordered = np.partition(x, (low, middle))
-    return float((ordered[low] + ordered[middle]) / 2)
-
-
-def _bend(k: Floats, off: Floats, variance: float) -> float:
-    """Mean square of the quadratic part of the residuals, less what jitter alone would give (ticks squared)."""
-    y = 2 * (k - k.mean()) / float(np.ptp(k))
-    legendre = 1.5 * y * y - 0.5
-    legendre -= legendre.mean()
-    norm = float((legendre**2).sum())
-    if norm == 0:
-        return 0.0
-    coefficient = float((legendre * off).sum()) / norm
-    return (coefficient**2 * norm - variance) / off.size
-
-
 def _clock(
-    lines: list[_Line], locked: list[bool], *, half: int, pulses: int, first_sync_pulse: int, last_tick: int
+    lines: list[Line], locked: list[bool], *, half: int, pulses: int, first_sync_pulse: int, last_tick: int
 ) -> Clock:
     """The lines as pieces that start at sync pulses 0, half, 2 half, ..."""
     numbers = [i * half for i in range(len(lines))]
