@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "distill": "qkdpp.cli.distill",
     "reconcile": "qkdpp.cli.reconcile",
     "run": "qkdpp.cli.run",
+    "replay": "qkdpp.cli.replay",
     "bench": "qkdpp.cli.bench",
     "devices": "qkdpp.cli.devices",
     "keys": "qkdpp.cli.keys",

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from qkdpp.core.devices import driver_registry
-from qkdpp.core.entropy import Entropy, OsEntropy
 from qkdpp.core.errors import ConfigError, DeviceError
 from qkdpp.link.hello import named_fields
 from qkdpp.link.pool_file import FilePool
@@ -30,6 +29,7 @@ from qkdpp.node.node import Node, Service
 from qkdpp.node.pair_ends import PairEnd
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.receiver import Plan, Receiver
+from qkdpp.node.recording import Recorder
 from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sender import Sender, check_transmitter
 from qkdpp.node.status import Progress, Status, Watcher
@@ -149,6 +149,7 @@ def _service(
     alarmed: Callable[[list[Alarm]], None],
     progress: Progress,
 ) -> Service:
+    recorder = Recorder(file, folder.path)
     receiver = file.receiver
     if file.parameters.protocol == "bbm92" and receiver is not None:
         return PairEnd(
@@ -158,7 +159,7 @@ def _service(
             detector_of_channel=receiver.detectors(),
             parameters=file.parameters,
             block_s=file.blocks.block_s,
-            entropy=_entropy,
+            recorder=recorder,
             now=now,
             progress=progress,
         )
@@ -168,7 +169,7 @@ def _service(
             check_transmitter(transmitter, file.parameters)
         except ConfigError as error:
             raise ConfigError(f"{file.path}: {error}") from error
-        return Sender(runner, transmitter, file.parameters, entropy=_entropy, now=now, progress=progress)
+        return Sender(runner, transmitter, file.parameters, recorder=recorder, now=now, progress=progress)
     if receiver is None:
         raise ConfigError(f"{file.path}: needs a [receiver]")
     ending = threading.Event()
@@ -176,7 +177,7 @@ def _service(
         bench_of(receiver, devices),
         file.calibration,
         alarms=file.alarms,
-        timing=_timing(file),
+        timing=timing_of(file),
         now=now,
         folder=folder.path / "calibration",
         alarmed=alarmed,
@@ -195,14 +196,11 @@ def _service(
         reconnect=reconnect,
         ending=ending,
     )
-    return Receiver(runner, devices[receiver.tagger], plan, entropy=_entropy, now=now, progress=progress)
+    return Receiver(runner, devices[receiver.tagger], plan, recorder=recorder, now=now, progress=progress)
 
 
-def _entropy(_: int) -> Entropy:
-    return OsEntropy()
-
-
-def _timing(file: NodeFile) -> PulsedParams:
+def timing_of(file: NodeFile) -> PulsedParams:
+    """How a receiver's link is timed before any calibration. ConfigError if the file says it too little."""
     parameters, receiver = file.parameters, file.receiver
     if parameters.source is None or receiver is None or parameters.timing.method == "pairs":
         raise ConfigError(f"{file.path}: bb84 needs [source], [receiver] and timing.method sync or string")

@@ -141,10 +141,14 @@ class CalibrationSection(_Section, frozen=True, kw_only=True):
 
 
 class RecordingSection(_Section, frozen=True, kw_only=True):
-    """Whether raw tags are recorded, and (sealed; makes replay possible) the randomness."""
+    """Whether raw tags are recorded (they hold the receiver's bits), and, sealed, randomness and states, for replay.
 
-    tags: bool = True
+    ``key``: file of the sealing key, made where it is missing; without one ``NAME.sealing.key`` beside the node file.
+    """
+
+    tags: bool = False
     entropy: bool = False
+    key: str | None = None
 
 
 class MetricsSection(_Section, frozen=True, kw_only=True):
@@ -311,6 +315,10 @@ def _check_receiver(file: NodeFile) -> None:
         _named(file, "receiver", place)
     for place in receiver.gate_delays.values():
         _named(file, "receiver.gate_delays", place.partition(":")[0])
+    if file.recording.entropy and not file.recording.tags:
+        raise ConfigError(
+            "recording.entropy of a receiver needs recording.tags = true: there is nothing to replay else"
+        )
     if receiver.polarisation and len(receiver.polarisation) != 2:
         raise ConfigError("receiver.polarisation names two controllers: rectilinear, diagonal")
 

@@ -135,25 +135,13 @@ class PulsedBlocks:
         Raises:
             Abort: NO_LOCK or TOO_FEW_DETECTIONS; the block is dropped, and the next one is searched more widely.
         """
-        first_pulse = cut.number * self.n_pulses
-        params = replace(
-            self.params,
-            offset_hint_s=cut.begin_tick * self.tick_as / AS_PER_S,
-            offset_hint_pulse=first_pulse,
-            offset_range_s=cut.range_s,
-        )
         try:
-            if not len(cut.tags):
-                raise Abort(AbortReason.TOO_FEW_DETECTIONS, block=cut.number, tags=0)
-            recovered = recover(cut.tags, params)
-            found = detections(cut.tags, recovered, params, entropy)
+            found = resolve(cut, self.params, self.n_pulses, entropy)
         except Abort:
             self._unlock()
             raise
-        self._follow(recovered)
-        return LiveBlock(
-            number=cut.number, detections=_within(found, first_pulse, self.n_pulses), recovered=recovered, tags=cut.tags
-        )
+        self._follow(found.recovered)
+        return found
 
     def _guard(self) -> int:
         return round((GUARD_S + self._anchor.range_s) * AS_PER_S / self.tick_as)
@@ -183,6 +171,22 @@ class PulsedBlocks:
         block_s = self.n_pulses * self.params.pulse_period_as / AS_PER_S
         wider = self._anchor.range_s + self.lost_locks * block_s * RATE_RANGE
         self._anchor.range_s = min(wider, max(self._start_range_s, GUARD_S))
+
+
+def resolve(cut: Cut, params: PulsedParams, n_pulses: int, entropy: Entropy) -> LiveBlock:
+    """Clock and detections of a block of ``n_pulses``; ``params`` without hint and range. Abort as in the class."""
+    first_pulse = cut.number * n_pulses
+    params = replace(
+        params,
+        offset_hint_s=cut.begin_tick * cut.tags.tick_as / AS_PER_S,
+        offset_hint_pulse=first_pulse,
+        offset_range_s=cut.range_s,
+    )
+    if not len(cut.tags):
+        raise Abort(AbortReason.TOO_FEW_DETECTIONS, block=cut.number, tags=0)
+    recovered = recover(cut.tags, params)
+    found = _within(detections(cut.tags, recovered, params, entropy), first_pulse, n_pulses)
+    return LiveBlock(number=cut.number, detections=found, recovered=recovered, tags=cut.tags)
 
 
 def _last_tick(chunk: TimeTags) -> int:

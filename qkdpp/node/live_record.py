@@ -13,7 +13,7 @@ from qkdpp.sources.prepared_states import NOT_HELD
 class LiveRecord:
     """Pulses ``first`` to ``first + n_pulses`` of an epoch; slots count from ``first``. Fulfils ``PreparedStates``.
 
-    What was asked is kept: ``asked`` (slots) and ``codes``, for a recording of the block. Secret.
+    What was asked is kept: ``asked`` (slots), ``codes`` and ``totals_asked``, for a recording of the block. Secret.
     """
 
     test_mode = False
@@ -34,7 +34,7 @@ class LiveRecord:
         self.n_pulses, self.sync_string = n_pulses, string
         self.asked = np.empty(0, dtype=np.int64)
         self.codes = np.empty(0, dtype=np.uint8)
-        self._totals: NDArray[np.int64] | None = None
+        self.totals_asked: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def __repr__(self) -> str:
         return f"LiveRecord(epoch={self._epoch}, first={self._first}, n_pulses={self.n_pulses})"
@@ -50,7 +50,7 @@ class LiveRecord:
 
     def totals(self) -> NDArray[np.int64]:
         """Pulses sent by (intensity, basis, bit), int64[K, 2, 2], pulses of the string left out."""
-        if self._totals is None:
+        if not self.totals_asked.size:
             flat = self._transmitter.totals(self._epoch, self._first, self.n_pulses, self._n_codes)
-            self._totals = flat.reshape(-1, 2, 2)
-        return self._totals.copy()
+            self.totals_asked = flat.reshape(-1, 2, 2)
+        return self.totals_asked.copy()

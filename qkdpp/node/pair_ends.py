@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Literal
 
 from qkdpp.core.devices import TimeTagger
-from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import LinkError
 from qkdpp.core.stage import Message
 from qkdpp.core.tags import TimeTags
@@ -22,6 +21,7 @@ from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Begin, ProposePairs
 from qkdpp.node.live_pairs import PairBlocks
 from qkdpp.node.pump import Pump
+from qkdpp.node.recording import Recorder
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress
 from qkdpp.protocols import bbm92
@@ -46,7 +46,7 @@ class PairEnd:
         detector_of_channel: detector code by instrument channel.
         parameters: public ones.
         block_s: length of an interval.
-        entropy: of a block, by its number.
+        recorder: of the run; gives the randomness of a block.
         now: seconds of a steady clock.
         progress: kept up to date.
     """
@@ -60,13 +60,13 @@ class PairEnd:
         detector_of_channel: dict[int, int],
         parameters: Parameters,
         block_s: float,
-        entropy: Callable[[int], Entropy],
+        recorder: Recorder,
         now: Callable[[], float],
         progress: Progress,
     ) -> None:
         self._role: Literal["alice", "bob"] = role
         self._runner, self._tagger, self._detectors = runner, tagger, detector_of_channel
-        self._parameters, self._block_s, self._entropy, self._now = parameters, block_s, entropy, now
+        self._parameters, self._block_s, self._recorder, self._now = parameters, block_s, recorder, now
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._blocks: PairBlocks | None = None
@@ -94,7 +94,8 @@ class PairEnd:
         _log.warning("asked to calibrate in epoch %d (%s); a pair link has no loops of its own", epoch, reason)
 
     def ended(self, end: BlockEnd) -> None:
-        """Bob's intervals follow the clock that a block found."""
+        """The recording is complete; Bob's intervals follow the clock that a block found."""
+        self._recorder.ended(end.block)
         number = self._intervals.pop(end.block, None)
         matched = end.log.facts.get("matched")
         if self._role != "bob" or number is None or not isinstance(matched, Matched):
@@ -180,9 +181,10 @@ class PairEnd:
     async def _open(self, block: int, number: int, tags: TimeTags) -> None:
         log = BlockLog(now=self._now)
         log.facts |= {"epoch": self._epoch, "tags": len(tags)}
-        party = Party(role=self._role, parameters=self._parameters, entropy=self._entropy(block), log=log)
+        party = Party(role=self._role, parameters=self._parameters, entropy=self._recorder.entropy(block), log=log)
         half = bbm92.alice if self._role == "alice" else bbm92.bob
         self._intervals[block] = number
+        await asyncio.to_thread(self._recorder.tags, block, tags)
         try:
             await self._runner.open(block, half(tags, self._detectors, party), log)
         except LinkError as error:

@@ -26,6 +26,7 @@ from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
 from qkdpp.node.pump import Pump
+from qkdpp.node.recording import CutMeta, Recorder
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress
 from qkdpp.protocols import bb84
@@ -86,7 +87,7 @@ class Receiver:
         runner: runs the blocks.
         tagger: connected.
         plan: see :class:`Plan`.
-        entropy: of a block, by its number.
+        recorder: of the run; gives the randomness of a block.
         now: seconds of a steady clock.
         progress: what it does, for a screen.
     """
@@ -97,12 +98,12 @@ class Receiver:
         tagger: TimeTagger,
         plan: Plan,
         *,
-        entropy: Callable[[int], Entropy],
+        recorder: Recorder,
         now: Callable[[], float],
         progress: Progress,
     ) -> None:
         self._runner, self._tagger, self._plan = runner, tagger, plan
-        self._entropy, self._now = entropy, now
+        self._recorder, self._now = recorder, now
         self._questions: dict[int, asyncio.Future[Asked]] = {}
         self._stop = _Stop()
         self._ended = asyncio.Event()
@@ -130,7 +131,8 @@ class Receiver:
         self._stop.set("the node stops")
 
     def ended(self, end: BlockEnd) -> None:
-        """A block has ended; nothing is left of it here."""
+        """A block has ended: its recording is complete."""
+        self._recorder.ended(end.block)
 
     async def run(self) -> None:
         """Calibrates and streams until :meth:`stop`; what instruments fail with is told, and they are tried again."""
@@ -239,12 +241,14 @@ class Receiver:
     def _resolve_ready(self, blocks: PulsedBlocks, epoch: int, loop: asyncio.AbstractEventLoop) -> None:
         while (cut := blocks.cut()) is not None and not self._stop.event.is_set():
             number = self._runner.new_number()
-            entropy = self._entropy(number)
+            entropy = self._recorder.entropy(number)
+            self._recorder.tags(number, cut.tags, CutMeta.of(cut, blocks.params, blocks.n_pulses))
             self.progress.rate_hz = len(cut.tags) / max(cut.tags.duration_s, 1e-9)
             try:
                 found = blocks.resolve(cut, entropy)
             except Abort as abort:
                 self.progress.lost_locks = blocks.lost_locks
+                self._recorder.lost(number)
                 _log.warning("block %d of epoch %d has no clock: %s", cut.number, epoch, abort)
                 continue
             self.progress.doing, self.progress.lost_locks = "distilling", 0

@@ -58,7 +58,7 @@ class RunFolder:
         self.path = parent / f"{name}-{stamp}"
         try:
             self.path.mkdir(parents=True)
-            for part in ("transcripts", "calibration", "tags"):
+            for part in ("transcripts", "calibration"):
                 (self.path / part).mkdir()
         except OSError as error:
             raise InputError(f"{self.path}: the folder of the run cannot be made ({error})") from error

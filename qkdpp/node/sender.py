@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 
 from qkdpp.core.devices import Transmitter
-from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import ConfigError, DeviceError
 from qkdpp.core.stage import Message
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.live_record import LiveRecord
+from qkdpp.node.recording import Recorder
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress
 from qkdpp.protocols import bb84
@@ -51,7 +51,7 @@ class Sender:
         runner: runs the blocks.
         transmitter: connected, its configuration checked.
         parameters: public ones.
-        entropy: of a block, by its number.
+        recorder: of the run; gives the randomness of a block.
         now: seconds of a steady clock.
         progress: what it does, for a screen.
     """
@@ -62,12 +62,12 @@ class Sender:
         transmitter: Transmitter,
         parameters: Parameters,
         *,
-        entropy: Callable[[int], Entropy],
+        recorder: Recorder,
         now: Callable[[], float],
         progress: Progress,
     ) -> None:
         self._runner, self._transmitter, self._parameters = runner, transmitter, parameters
-        self._entropy, self._now = entropy, now
+        self._recorder, self._now = recorder, now
         self.progress = progress
         self._asked: tuple[int, Asked] | None = None
         self._records: dict[int, LiveRecord] = {}
@@ -96,8 +96,8 @@ class Sender:
         """The receiver's matter."""
 
     def ended(self, end: BlockEnd) -> None:
-        """Forgets the states of a block that has ended."""
-        self._records.pop(end.block, None)
+        """Forgets the states of a block that has ended; its recording is complete."""
+        self._recorder.ended(end.block, self._records.pop(end.block, None))
 
     async def _answer(self, ask: Ask) -> None:
         """The same question gets the same answer: a repeated one starts no second epoch."""
@@ -136,7 +136,9 @@ class Sender:
         )
         log = BlockLog(now=self._now)
         log.facts["epoch"] = proposed.epoch
-        party = Party(role="alice", parameters=self._parameters, entropy=self._entropy(proposed.block), log=log)
+        party = Party(
+            role="alice", parameters=self._parameters, entropy=self._recorder.entropy(proposed.block), log=log
+        )
         self._records[proposed.block] = record
         await self._runner.open(proposed.block, bb84.alice(record, party), log)
         try:
