@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from qkdpp.node.monitors import Alarm
     from qkdpp.node.run import Ended
     from qkdpp.node.status import Watcher
 
@@ -44,12 +45,13 @@ def command(
     file = load_node(node)
     if no_calibrate:
         file = without_calibration(file)
+    alarms: list[Alarm] = []
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(open_store(file))
-        metrics = stack.enter_context(metrics_of(file))
+        store = stack.enter_context(open_store(file, alarms.extend))
+        metrics = stack.enter_context(metrics_of(file, lambda: store.status().result()))
         watchers: list[Watcher] = [] if metrics is None else [metrics]
         watchers.append(stack.enter_context(watcher_of(json=json_)))
-        ended = run_node(file, store, watchers=watchers, duration_s=duration_s)
+        ended = run_node(file, store, watchers=watchers, alarms=alarms, duration_s=duration_s)
     if not json_:
         _say(ended)
     if ended.refused:

@@ -84,9 +84,17 @@ def _close(name: str, device: Any) -> None:  # noqa: ANN401 - any driver
 
 @contextlib.contextmanager
 def assembled(
-    file: NodeFile, store: LiveStore, *, now: Callable[[], float], watchers: Sequence[Watcher] = ()
+    file: NodeFile,
+    store: LiveStore,
+    *,
+    now: Callable[[], float],
+    watchers: Sequence[Watcher] = (),
+    alarms: list[Alarm] | None = None,
 ) -> Iterator[Assembled]:
-    """The node of a file, its run folder and its devices open until the end of the context."""
+    """The node of a file, its run folder and its devices open until the end of the context.
+
+    What others append to ``alarms`` is raised by the node.
+    """
     folder = RunFolder(file.folder / file.node.folder, file.node.name)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
@@ -98,7 +106,7 @@ def assembled(
             deadline_s=file.blocks.deadline_s, refill_below=file.pool.refill_below, refill_to=file.pool.refill_to
         )
         runner = BlockRunner(link, pool, store, file.node.role, policy)
-        alarms: list[Alarm] = []
+        alarms = [] if alarms is None else alarms
         status = Status(name=file.node.name, role=file.node.role)
         service = _service(file, runner, devices, folder, now=now, alarmed=alarms.extend, progress=status.progress)
         receiver = file.receiver

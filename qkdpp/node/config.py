@@ -151,6 +151,14 @@ class RecordingSection(_Section, frozen=True, kw_only=True):
     key: str | None = None
 
 
+class StoreSection(_Section, frozen=True, kw_only=True):
+    """Folder of the key store, file of its key-encrypting key (mode 0400), and name of the node at the other end."""
+
+    folder: str
+    key: str
+    peer: str
+
+
 class MetricsSection(_Section, frozen=True, kw_only=True):
     """Where Prometheus may ask, as ``host:port`` (``:port`` is this computer alone), and PEM files for TLS."""
 
@@ -178,6 +186,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     calibration: CalibrationSection = CalibrationSection()
     alarms: AlarmSettings = AlarmSettings()
     recording: RecordingSection = RecordingSection()
+    store: StoreSection | None = None
     metrics: MetricsSection = MetricsSection()
     source: Source | None = None
     sync_string: SyncStringSection | None = None
@@ -205,6 +214,7 @@ class NodeFile:
     calibration: CalibrationSection
     alarms: AlarmSettings
     recording: RecordingSection
+    store: StoreSection | None
     metrics: MetricsSection
 
     @property
@@ -282,6 +292,7 @@ _OWN = (
     "calibration",
     "alarms",
     "recording",
+    "store",
     "metrics",
 )
 

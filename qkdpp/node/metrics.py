@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from qkdpp import __version__
 from qkdpp.core.abort import Aborted
 from qkdpp.core.errors import InputError
+from qkdpp.keystore import LinkStatus
 from qkdpp.link.pool import LANES, PAD_BYTES
 from qkdpp.node.config import ROLES, NodeFile
 from qkdpp.node.figures import tested
@@ -40,19 +43,18 @@ class Metrics:
     Args:
         link: value of the label ``link``.
         intensities: mean photon numbers, values of the label ``intensity``.
+        stock: of the key store, asked at every scrape, from any thread.
     """
 
-    def __init__(self, link: str, intensities: tuple[float, ...]) -> None:
+    def __init__(self, link: str, intensities: tuple[float, ...], stock: Callable[[], LinkStatus]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._link, self._intensities = link, tuple(f"{mu:g}" for mu in intensities)
-        self._burned_bits = 0
         self._raw = self._counter("raw_events", "Detections by detector.", "detector")
         self._sifted = self._counter("sifted_events", "Detections of equal bases.", "basis", "intensity")
         self._disclosed = self._counter("disclosed_bytes", "Disclosed for a block.", "stage")
         self._secret = self._counter("secret_key_bytes", "Secret key handed to the store.")
         self._blocks = self._counter("blocks", "Blocks that ended, by result.", "result")
-        self._consumed = self._counter("key_consumed_bytes", "Key used up or discarded.", "use")
         self._qber = self._gauge("qber_ratio", "Error rate of the last block.", "basis", "intensity")
         self._phase = self._gauge("phase_error_bound_ratio", "Bound on the phase error rate of the last block.")
         self._efficiency = self._gauge("ec_efficiency_ratio", "Leak of error correction over the Shannon limit.")
@@ -69,6 +71,8 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._stock = _Stock(link, stock)
+        self.registry.register(self._stock)
         build = Gauge("qkdpp_build_info", "Version of qkdpp.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
 
@@ -79,15 +83,11 @@ class Metrics:
         return Gauge(f"qkdpp_{name}", text, ["link", *labels], registry=self.registry)
 
     def changed(self, status: Status) -> None:
-        """Pool, state of the link, and what was burned."""
+        """Pool and state of the link."""
         self._pool.labels(self._link).set(status.pool_tags * len(LANES) * PAD_BYTES)
         now = state_of(status)
         for state in STATES:
             self._state.labels(self._link, state).set(state == now)
-        if status.burned_bits > self._burned_bits:
-            burned = (status.burned_bits - self._burned_bits) / BITS_PER_BYTE
-            self._consumed.labels(self._link, "burned").inc(burned)
-            self._burned_bits = status.burned_bits
 
     def alarm(self, alarm: Alarm) -> None:
         """Alarms are raised by rules over the metrics."""
@@ -99,7 +99,7 @@ class Metrics:
         self._last.labels(self._link).set(time.time())
         if not aborted:
             self._secret.labels(self._link).inc(row["secret_bits"] / BITS_PER_BYTE)
-            self._consumed.labels(self._link, "auth").inc(end.pool_bits / BITS_PER_BYTE)
+            self._stock.auth_bytes += end.pool_bits / BITS_PER_BYTE
         for mark in end.log.stages:
             self._stages.labels(self._link, mark.name).observe(mark.seconds)
         self._clicks(end)
@@ -138,6 +138,35 @@ class Metrics:
         self._disclosed.labels(self._link, stage).inc(bits / BITS_PER_BYTE)
 
 
+class _Stock(Collector):
+    """Figures of the key store as they are at a scrape; ``auth_bytes`` of key went into the pool instead."""
+
+    def __init__(self, link: str, stock: Callable[[], LinkStatus]) -> None:
+        self._link, self._ask, self.auth_bytes = link, stock, 0.0
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the store is not asked before a scrape."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Stock and capacity by direction (``tx``: this end allocates), and what became of key."""
+        found = self._ask()
+        stock = GaugeMetricFamily(
+            "qkdpp_key_store_available_bytes", "Key that can be given out.", labels=["link", "dir"]
+        )
+        capacity = GaugeMetricFamily(
+            "qkdpp_key_store_capacity_bytes", "Most that is kept for giving out.", labels=["link", "dir"]
+        )
+        for direction, n_bytes in (("tx", found.available), ("rx", found.incoming)):
+            stock.add_metric([self._link, direction], n_bytes)
+            capacity.add_metric([self._link, direction], found.capacity)
+        used = CounterMetricFamily("qkdpp_key_consumed_bytes", "Key used up or discarded.", labels=["link", "use"])
+        for use in ("app", "burned", "expired"):
+            used.add_metric([self._link, use], found.totals[use])
+        used.add_metric([self._link, "auth"], self.auth_bytes)
+        yield from (stock, capacity, used)
+
+
 def state_of(status: Status) -> str:
     """One of ``STATES``; ``stopped``: a security alarm keeps all keys back."""
     if status.security:
@@ -147,14 +176,17 @@ def state_of(status: Status) -> str:
 
 
 @contextlib.contextmanager
-def metrics_of(file: NodeFile) -> Iterator[Metrics | None]:
-    """The metrics of a node, served until the end of the context; None where the file asks for none."""
+def metrics_of(file: NodeFile, stock: Callable[[], LinkStatus]) -> Iterator[Metrics | None]:
+    """The metrics of a node, served until the end of the context; None where the file asks for none.
+
+    ``stock``: see :class:`Metrics`. Raises InputError if the port cannot be had.
+    """
     address = file.metrics.address()
     if address is None:
         yield None
         return
     source = file.parameters.source
-    metrics = Metrics(file.node.name, () if source is None else tuple(source.intensities))
+    metrics = Metrics(file.node.name, () if source is None else tuple(source.intensities), stock)
     certificate, key = (
         None if name is None else str(file.folder / name) for name in (file.metrics.certificate, file.metrics.key)
     )

@@ -98,8 +98,9 @@ class Node:
         self._folder, self._meters, self._watchers = folder, dict(meters), tuple(watchers)
         self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
+        self._resting: dict[int, int] = {}
         for block in store.resting():
-            self._quarantine.rest(block)
+            self._rest(block, store.held(block) or 0)
         self.board = Board()
         self.status = status
         self._first_up = asyncio.Event()
@@ -156,7 +157,7 @@ class Node:
                 self._store.burn(end.block, "security alarm")
                 self.status.burned_bits += len(end.result)
             else:
-                self._quarantine.rest(end.block)
+                self._rest(end.block, len(end.result))
         self.status.blocks[result] = self.status.blocks.get(result, 0) + 1
         self.status.last_row = row
         figures = figures_of(end, self._parameters)
@@ -182,6 +183,7 @@ class Node:
             self.status.pool_tags = left
             if self.status.role == "bob" and (up_to := self._quarantine.due()) is not None:
                 self._released = up_to
+                self._resting = {block: bits for block, bits in self._resting.items() if block > up_to}
                 self._send(Release(up_to=up_to))
             self._changed()
 
@@ -222,11 +224,13 @@ class Node:
 
     def _stop_keys(self, name: str) -> list[int]:
         self.status.security = True
-        self.status.burned_bits += self._resting_bits()
+        self.status.burned_bits += sum(self._resting.values())
+        self._resting.clear()
         return self._quarantine.stop(name)
 
-    def _resting_bits(self) -> int:
-        return sum(self._store.held(block) or 0 for block in self._store.resting())
+    def _rest(self, block: int, bits: int) -> None:
+        self._quarantine.rest(block)
+        self._resting[block] = bits
 
     def _peer_alarm(self, alarm: SecurityAlarm) -> None:
         self._stop_keys(alarm.name)
@@ -271,7 +275,7 @@ class Node:
         elif isinstance(event, Reconciled):
             _log.warning("key of block %d: %s", event.block, "ready" if event.ready else "burned")
             if event.ready:
-                self._quarantine.rest(event.block)
+                self._rest(event.block, event.key_bits)
         elif isinstance(event, LinkAlarm):
             self._alarm(
                 [
@@ -299,12 +303,13 @@ class Node:
             self._peer_alarm(message)
         elif isinstance(message, Release):
             if self.status.role == "alice" and not self._quarantine.stopped:
-                self._store.release(message.up_to)
+                for block in self._store.release(message.up_to):
+                    self._resting.pop(block, None)
         else:
             await self._service.heard(message)
 
     def _changed(self) -> None:
-        self.status.resting_bits = self._resting_bits()
+        self.status.resting_bits = sum(self._resting.values())
         for watcher in self._watchers:
             watcher.changed(self.status)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from qkdpp.node.assemble import assembled
 from qkdpp.node.config import NodeFile
+from qkdpp.node.monitors import Alarm
 from qkdpp.node.node import Node
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.status import Status, Watcher
@@ -40,14 +41,23 @@ class Ended:
     refused: str
 
 
-def run_node(file: NodeFile, store: LiveStore, *, watchers: Sequence[Watcher], duration_s: float | None) -> Ended:
+def run_node(
+    file: NodeFile,
+    store: LiveStore,
+    *,
+    watchers: Sequence[Watcher],
+    alarms: list[Alarm],
+    duration_s: float | None,
+) -> Ended:
     """Runs the node until a signal, the end of ``duration_s`` seconds, or a link that has failed for good.
+
+    What others append to ``alarms`` is raised by the node.
 
     Raises:
         InputError: the file, a device, the pool or the store does not serve.
         OSError: it cannot listen.
     """
-    with assembled(file, store, now=time.monotonic, watchers=watchers) as made:
+    with assembled(file, store, now=time.monotonic, watchers=watchers, alarms=alarms) as made:
         asyncio.run(_until_the_end(made.node, duration_s))
         status = made.node.status
         return Ended(status=status, folder=str(made.folder.path), refused=_refused(status, duration_s))

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
+from qkdpp.keystore import FileWrapping, KeyStore, Link, create_kek
 from qkdpp.node.config import NodeFile
-from qkdpp.node.quarantine import LiveStore
+from qkdpp.node.monitors import Alarm, Level
 
 
 @contextlib.contextmanager
-def open_store(file: NodeFile) -> Iterator[LiveStore]:
-    """The store, open until the end of the context."""
-    raise ConfigError(f"{file.path}: no key store")
+def open_store(file: NodeFile, alarmed: Callable[[list[Alarm]], None]) -> Iterator[Link]:
+    """The link of the file in its store, open until the end of the context; both are made where they are missing.
+
+    A key-encrypting key is made only with a new store.
+
+    Raises:
+        ConfigError: the file has no ``[store]``.
+        InputError: the store or its key does not serve.
+    """
+    section = file.store
+    if section is None:
+        raise ConfigError(f"{file.path}: needs a [store] for its keys: folder, key and peer (docs/formats/node.md)")
+    folder, key = file.folder / section.folder, file.folder / section.key
+    if not folder.exists() and not key.exists():
+        create_kek(key, OsEntropy())
+
+    def alarm(message: str) -> None:
+        remedy = "look at the store before keys are taken from it (docs/formats/keystore.md)"
+        alarmed([Alarm(name="store", level=Level.CRITICAL, message=message, remedy=remedy)])
+
+    with KeyStore(folder, file.node.name, FileWrapping(key), alarm=alarm) as store:
+        yield store.link(section.peer)

@@ -128,12 +128,13 @@ def _node(role: str, port: int) -> str:
     tls = {"authority": "pki/authority.pem", "certificate": f"pki/{role}.pem", "key": f"pki/{role}.key"}
     parts = [
         f"# Node {role} of a live link (docs/formats/node.md). Instruments are simulated: on a bench, give each\n"
-        "# device its own url instead, such as serial:///dev/ttyACM0 or tcp://192.168.1.20:5025; nothing else changes but\n"
-        "# addresses, certificates and pools of your own.",
+        "# device its own url instead, such as serial:///dev/ttyACM0 or tcp://192.168.1.20:5025; beside that only\n"
+        "# addresses, certificates and pools change.",
         lines("", {"format": 1, "protocol": "bb84"}),
         lines("node", {"role": role, "name": role, "folder": "runs"}),
         lines("link", address | tls | {"peer_name": peer}),
         lines("pool", {"file": f"{role}.pool", "refill_below": 2000, "refill_to": 2200}),
+        lines("store", {"folder": f"{role}.store", "key": f"{role}.store.key", "peer": peer}),
         "# Recordings of tags and randomness give every key away: here for `qkdpp replay`, off on a link in service.\n"
         + lines("recording", {"tags": True, "entropy": True}),
         '# [metrics]\n# listen = "127.0.0.1:9460"',

@@ -24,9 +24,15 @@ SPECIFIED = {
     "qkdpp_raw_events", "qkdpp_sifted_events", "qkdpp_disclosed_bytes", "qkdpp_secret_key_bytes", "qkdpp_blocks",
     "qkdpp_qber_ratio", "qkdpp_phase_error_bound_ratio", "qkdpp_ec_efficiency_ratio", "qkdpp_sync_offset_seconds",
     "qkdpp_sync_drift_ratio", "qkdpp_block_duration_seconds", "qkdpp_last_block_timestamp_seconds",
-    "qkdpp_auth_key_available_bytes", "qkdpp_key_consumed_bytes", "qkdpp_qkd_link_state", "qkdpp_build_info",
+    "qkdpp_auth_key_available_bytes", "qkdpp_key_store_available_bytes", "qkdpp_key_store_capacity_bytes",
+    "qkdpp_key_consumed_bytes", "qkdpp_qkd_link_state", "qkdpp_build_info",
 }  # fmt: skip
 """Names of the specification (counters without ``_total``), as far as a node alone knows them."""
+
+
+def stock():
+    totals = {"stored": 500, "app": 64, "burned": 50, "expired": 7}
+    return SimpleNamespace(available=300, incoming=200, capacity=1000, totals=totals)
 
 
 def file(listen, **more):
@@ -46,7 +52,7 @@ def end(result, pool_bits=0):
 
 
 def counted():
-    metrics = Metrics("bob", (0.6, 0.2, 0.0))
+    metrics = Metrics("bob", (0.6, 0.2, 0.0), stock)
     metrics.block(end(Bits.from_bytes(b"\x99" * 100, 800), pool_bits=256), {"secret_bits": 800})
     metrics.block(end(Aborted(reason=AbortReason.QBER_TOO_HIGH)), {"secret_bits": 0})
     status = Status(name="bob", role="bob", link="up", pool_tags=50, burned_bits=400)
@@ -76,6 +82,8 @@ def test_blocks_keys_and_pool_are_counted_in_blocks_and_bytes():
     assert found["qkdpp_secret_key_bytes_total", link] == 100
     assert found["qkdpp_key_consumed_bytes_total", link, ("use", "auth")] == 32
     assert found["qkdpp_key_consumed_bytes_total", link, ("use", "burned")] == 50
+    assert found["qkdpp_key_store_available_bytes", ("dir", "tx"), link] == 300
+    assert found["qkdpp_key_store_available_bytes", ("dir", "rx"), link] == 200
     assert found["qkdpp_auth_key_available_bytes", link] == 50 * 2 * 16
     assert found["qkdpp_qkd_link_state", link, ("state", "up")] == 1
     assert sum(v for key, v in found.items() if key[0] == "qkdpp_qkd_link_state") == 1
@@ -88,7 +96,7 @@ def test_blocks_keys_and_pool_are_counted_in_blocks_and_bytes():
      ("up", True, "stopped")],
 )  # fmt: skip
 def test_the_state_of_the_link(link, security, state):
-    metrics = Metrics("bob", ())
+    metrics = Metrics("bob", (), stock)
     metrics.changed(Status(name="bob", role="bob", link=link, security=security))
     found = values(generate_latest(metrics.registry).decode())
     assert [dict(key[1:])["state"] for key, v in found.items() if key[0] == "qkdpp_qkd_link_state" and v] == [state]
@@ -102,7 +110,7 @@ def free_port():
 
 def test_it_is_scraped_and_ends_with_the_node():
     port = free_port()
-    with metrics_of(file(f":{port}")) as metrics:
+    with metrics_of(file(f":{port}"), stock) as metrics:
         metrics.changed(Status(name="bob", role="bob", link="up"))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
@@ -112,7 +120,7 @@ def test_it_is_scraped_and_ends_with_the_node():
 
 
 def test_nothing_is_served_unless_asked_for():
-    with metrics_of(file(None)) as metrics:
+    with metrics_of(file(None), stock) as metrics:
         assert metrics is None
 
 
@@ -120,7 +128,7 @@ def test_a_port_in_use_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(InputError, match=r"metrics.listen"), metrics_of(file(f":{taken.getsockname()[1]}")):
+        with pytest.raises(InputError, match=r"metrics.listen"), metrics_of(file(f":{taken.getsockname()[1]}"), stock):
             pass
 
 
