@@ -1,18 +1,16 @@
-"""``qkdpp keys``: authentication pools."""
+"""``qkdpp keys``: authentication pools, and the stock of a key store that no process owns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-command = typer.Typer(no_args_is_help=True, help="Authentication pools.")
-
-
-@command.callback()
-def _group() -> None:
-    """Keeps ``pool`` a sub-command while it is the only one."""
+command = typer.Typer(no_args_is_help=True, help="Authentication pools, and the stock of a key store.")
+Store = Annotated[Path, typer.Argument(help="Folder of a key store that no process owns.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @command.command()
@@ -33,3 +31,95 @@ def pool(
     copy = path.with_name(path.name + ".bob")
     create_secret(copy, path.read_bytes())
     print(f"{path} and {copy}: {tags} tags per direction")
+
+
+@command.command()
+def kek(path: Annotated[Path, typer.Argument(help="New file, outside the folder of the key store.")]) -> None:
+    """Create a key-encrypting key, under which a key store seals its data keys (mode 0400)."""
+    from qkdpp.core.entropy import OsEntropy
+    from qkdpp.keystore import create_kek
+
+    create_kek(path, OsEntropy())
+    print(f"{path}: keep it apart from the store, and no copy of it")
+
+
+@command.command()
+def status(store: Store, json: Json = False) -> None:
+    """Show what a key store holds, link by link, in bytes."""
+    from msgspec.json import encode
+
+    from qkdpp.keystore.look import stock
+
+    own, links, broken = stock(store)
+    if json:
+        print(encode({"key_manager": own, "links": links, "log_broken_at": broken}).decode())
+        return
+    print(f"{own}: log {'whole' if broken is None else f'changed at event {broken}'}")
+    columns = ("available", "incoming", "resting", "pending", "held", "stored", "app", "burned", "expired")
+    _table(
+        ("peer", "epoch", *columns),
+        [(s.peer, s.epoch, *(s.totals.get(name, getattr(s, name, 0)) for name in columns)) for s in links],
+    )
+    for s in links:
+        if s.closed:
+            print(f"{s.peer}: CLOSED: {s.closed}")
+
+
+@command.command()
+def ls(store: Store, json: Json = False) -> None:
+    """List keys that are reserved or wait for an application; never their bytes."""
+    from msgspec.json import encode
+
+    from qkdpp.keystore.look import list_keys
+
+    keys = list_keys(store)
+    if json:
+        print(encode(keys).decode())
+        return
+    header = ("key", "state", "peer", "master", "slave", "bytes", "expires (unix s)")
+    _table(
+        header,
+        [(k.key_id, k.state, k.peer, k.master, k.slave or "-", k.nbytes, k.not_after // 10**9) for k in keys],
+    )
+
+
+@command.command()
+def expire(store: Store, json: Json = False) -> None:
+    """Destroy keys and blocks past their time."""
+    from msgspec.json import encode
+
+    from qkdpp.keystore.look import expire_now, stock
+
+    expire_now(store)
+    links = stock(store)[1]
+    if json:
+        print(encode({s.peer: s.totals["expired"] for s in links}).decode())
+        return
+    for s in links:
+        print(f"{s.peer}: {s.totals['expired']} bytes expired so far")
+
+
+@command.command()
+def renew(
+    store: Store,
+    peer: Annotated[str, typer.Argument(help="Key manager at the other end.")],
+    epoch: Annotated[int | None, typer.Option(min=2, help="Pairing epoch; both ends need the same number.")] = None,
+) -> None:
+    """Destroy all keys of a link and pair it anew, after an alarm; do so at both ends."""
+    from qkdpp.keystore.look import pair_anew
+
+    chosen = pair_anew(store, peer, epoch)
+    print(f"{peer}: all keys destroyed; now at the other end: qkdpp keys renew STORE PEER --epoch {chosen}")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Columns as wide as their widest entry, numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(header))]
+    for line in (list(header), *cells):
+        fitted = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        print("  ".join(fitted).rstrip())

@@ -88,8 +88,10 @@ class Folder:
         os.pwrite(self._lock, text.encode() + b"\n", 0)
 
     def close(self) -> None:
-        """Gives the folder back."""
-        os.close(self._lock)
+        """Gives the folder back; may be called again."""
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def connect(self, *, create: bool) -> sqlite3.Connection:
         """A connection for one thread; makes the tables where there are none. FormatError if it is no store of ours."""
