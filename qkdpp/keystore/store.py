@@ -78,7 +78,7 @@ class KeyStore:
         try:
             db = self._folder.connect(create=True)
             try:
-                self._open(db, wrapping, entropy)
+                self._open(db, wrapping, entropy, fault)
             except BaseException:
                 db.close()
                 raise
@@ -101,7 +101,7 @@ class KeyStore:
         self._writer.close()
         self._folder.close()
 
-    def _open(self, db: sqlite3.Connection, wrapping: Wrapping, entropy: Entropy) -> None:
+    def _open(self, db: sqlite3.Connection, wrapping: Wrapping, entropy: Entropy, fault: Callable[[str], None]) -> None:
         now = self.clock()
         db.execute("BEGIN IMMEDIATE")
         meta = dict(db.execute("SELECT name, value FROM meta").fetchall())
@@ -119,7 +119,9 @@ class KeyStore:
         for line in lines(db, self.own):
             keys.void_all(db, line, "reserved", now)
             blocks.settle(db, line, datakey)
+        fault("opening before commit")
         db.execute("COMMIT")
+        fault("opening after commit")
         self._folder.say(f"{self.own}, opening {meta['boot']}")
 
     def link(self, peer: str) -> Link:

@@ -49,8 +49,8 @@ class Writer:
 
     Args:
         db: a connection that no other thread uses any more.
-        fault: called with the name of every point at which tests may kill the process: ``begin``, each job's name,
-            ``commit`` (before it) and ``committed`` (after it, before any result is handed out).
+        fault: called with the name of every point at which tests may kill the process: for each job ``NAME done``,
+            ``NAME before commit`` and ``NAME after commit``, the last before any result is handed out.
     """
 
     def __init__(self, db: sqlite3.Connection, fault: Callable[[str], None] = no_fault) -> None:
@@ -96,13 +96,12 @@ class Writer:
 
     def _batch(self, jobs: list[Job]) -> None:
         try:
-            self._fault("begin")
             self._db.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 self._one(job)
-            self._fault("commit")
+            self._point(jobs, "before commit")
             self._db.execute("COMMIT")
-            self._fault("committed")
+            self._point(jobs, "after commit")
         except Exception as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -123,4 +122,8 @@ class Writer:
             self._db.execute("ROLLBACK TO job")
             job.result = Refused(error)
         self._db.execute("RELEASE job")
-        self._fault(job.name)
+        self._fault(f"{job.name} done")
+
+    def _point(self, jobs: list[Job], when: str) -> None:
+        for job in jobs:
+            self._fault(f"{job.name} {when}")
