@@ -82,3 +82,32 @@ int qk_bits_distance(uint64_t *count, const uint64_t *a, const uint64_t *b, size
     qk_store64(count, qk_active()->bits->distance(a, b, n_words));
     return QK_OK;
 }
+
+int qk_bytes_pick(uint8_t *out, uint64_t *n_picked, const uint8_t *bytes, const uint8_t *flags, size_t n)
+{
+    size_t picked = 0;
+    for (size_t i = 0; i < n; i++) {
+        out[picked] = bytes[i];
+        picked += flags[i] != 0;
+    }
+    qk_store64(n_picked, picked);
+    return QK_OK;
+}
+
+int qk_bytes_spread(uint8_t *out, const uint8_t *flags, size_t n, const uint8_t *bytes, size_t n_bytes)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t flag = flags[i] != 0;
+        if (used == n_bytes) {
+            if (flag) {
+                return QK_BAD_SIZE;
+            }
+            out[i] = 0;
+            continue;
+        }
+        out[i] = (uint8_t)(bytes[used] & (0 - flag));
+        used += flag;
+    }
+    return used == n_bytes ? QK_OK : QK_BAD_SIZE;
+}

@@ -26,6 +26,13 @@ int qk_bits_transpose(uint64_t *out, const uint64_t *words, size_t n_rows, size_
 /* In how many bits two strings of whole words differ. */
 int qk_bits_distance(uint64_t *count, const uint64_t *a, const uint64_t *b, size_t n_words);
 
+/* The bytes whose flag is not 0, in their order; room for n (what lies behind them may be overwritten). */
+int qk_bytes_pick(uint8_t *out, uint64_t *n_picked, const uint8_t *bytes, const uint8_t *flags, size_t n);
+
+/* The inverse: bytes, one for every flag that is not 0, in their places, and 0 elsewhere; QK_BAD_SIZE unless they are as
+ * many. */
+int qk_bytes_spread(uint8_t *out, const uint8_t *flags, size_t n, const uint8_t *bytes, size_t n_bytes);
+
 /* The codec, docs/formats/wire.md. gaps[i]: how many numbers lie between slots[i - 1] (at first: -1) and slots[i];
  * QK_BAD_ORDER unless 0 <= slots[0] < slots[1] ... */
 int qk_gaps_of_slots(int64_t *gaps, const int64_t *slots, size_t n);

@@ -62,6 +62,43 @@ def unpack_bits(words: Words, n_bits: int) -> BitArray8:
     return Bits(words, n_bits).to_array()
 
 
+def pick(values: NDArray[np.uint8], flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The values that are flagged, ``values[flags]``.
+
+    Args:
+        values: uint8[n].
+        flags: bool[n].
+
+    Raises:
+        KernelError: another type or shape.
+    """
+    _check("values", values, "|u1", (values.size,))
+    _check("flags", flags, "|b1", values.shape)
+    if backend() == "c":
+        return compiled_bits.pick(np.ascontiguousarray(values), np.ascontiguousarray(flags))
+    return values[flags]
+
+
+def spread(values: NDArray[np.uint8], flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Values in the places that are flagged, zero elsewhere: the inverse of :func:`pick`.
+
+    Args:
+        values: uint8[m], one for every flag that is set.
+        flags: bool[n].
+
+    Raises:
+        KernelError: another type or shape, or another number of values.
+    """
+    _check("values", values, "|u1", (values.size,))
+    _check("flags", flags, "|b1", (flags.size,))
+    if backend() == "c":
+        return compiled_bits.spread(np.ascontiguousarray(values), np.ascontiguousarray(flags))
+    _check("values", values, "|u1", (int(flags.sum()),))
+    out = np.zeros(flags.size, dtype=np.uint8)
+    out[flags] = values
+    return out
+
+
 def gather_bits(words: Words, n_bits: int, order: NDArray[np.int32]) -> Words:
     """Bits in another order, or a choice of them.
 

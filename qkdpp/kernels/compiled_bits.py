@@ -76,6 +76,22 @@ def distance(a: Words, b: Words) -> int:
     return int(count[0])
 
 
+def pick(values: BitArray8, flags: NDArray[Any]) -> BitArray8:
+    """The values whose flag is not 0."""
+    out, count = np.empty(flags.size, dtype=np.uint8), np.zeros(1, dtype=np.uint64)
+    _kernels()[0].qk_bytes_pick(_at(out, out=True), _at(count, out=True), _at(values), _at(flags), flags.size)
+    out.resize(int(count[0]), refcheck=False)
+    return out
+
+
+def spread(values: BitArray8, flags: NDArray[Any]) -> BitArray8:
+    """The inverse of :func:`pick`, 0 where no flag is; KernelError unless there is a value for every flag."""
+    out = np.empty(flags.size, dtype=np.uint8)
+    if _kernels()[0].qk_bytes_spread(_at(out, out=True), _at(flags), flags.size, _at(values), values.size):
+        raise KernelError("values: need one for every flag that is not 0")
+    return out
+
+
 def gaps_of_slots(slots: Ints) -> Ints | None:
     """Gaps before the slots; None unless they increase strictly from 0 or more."""
     gaps = np.empty(slots.size, dtype=np.int64)

@@ -24,13 +24,16 @@ from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.stage import Message, Stage, receive, seal, send, unseal
 from qkdpp.core.sync_string import SyncString
+from qkdpp.kernels.bits import pick, spread
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
+from qkdpp.kernels.tags import count_labels
 
 NOT_HELD = 255
 MAX_DETECTIONS = 1 << 28
 """Bounds what a short message can make us allocate (2 GiB)."""
 MAX_SLOT = (1 << 50) - 1
 GATE = "bases"
+_ONE, _TWO = np.uint8(1), np.uint8(2)
 
 
 class ClickMap(Message, frozen=True, kw_only=True):
@@ -168,7 +171,7 @@ def encode_intensities(intensity: NDArray[np.uint8], n_intensities: int) -> list
     rest = intensity
     for k in range(n_intensities - 1):
         out.append(encode_bits((rest == k).astype(np.uint8)))
-        rest = rest[rest != k]
+        rest = pick(rest, rest != k)
     return out
 
 
@@ -176,21 +179,20 @@ def decode_intensities(planes: list[bytes], n: int, n_intensities: int) -> NDArr
     """Inverse of :func:`encode_intensities` for ``n`` detections; ValueError on malformed input."""
     if len(planes) != n_intensities - 1:
         raise ValueError(f"{n_intensities} intensities need {n_intensities - 1} flag strings")
+    named: list[NDArray[np.bool_]] = []
+    for plane in planes:
+        named.append(decode_bits(plane, n).view(np.bool_))
+        n -= int(np.count_nonzero(named[-1]))
     out = np.full(n, n_intensities - 1, dtype=np.uint8)
-    rest = np.arange(n)
-    for k, plane in enumerate(planes):
-        flags = decode_bits(plane, rest.size).astype(bool)
-        out[rest[flags]] = k
-        rest = rest[~flags]
+    for k in reversed(range(len(named))):
+        out = spread(out, ~named[k])
+        out += named[k] * np.uint8(k)
     return out
 
 
-def tally(
-    intensity: NDArray[np.uint8], state: NDArray[np.uint8], detector: NDArray[np.uint8], n_intensities: int
-) -> NDArray[np.int64]:
-    """Counts by (intensity, Alice's state, Bob's detector), int64[K, 4, 4]."""
-    flat = intensity.astype(np.int64) * 16 + state.astype(np.int64) * 4 + detector
-    return np.bincount(flat, minlength=16 * n_intensities).reshape(n_intensities, 4, 4).astype(np.int64)
+def tally(cell: NDArray[np.uint8], n_intensities: int) -> NDArray[np.int64]:
+    """Counts by (intensity, Alice's state, Bob's detector), int64[K, 4, 4], of cells in the order of memory."""
+    return count_labels(cell)[: 16 * n_intensities].reshape(n_intensities, 4, 4)
 
 
 def _checked(n: int, slots: bytes, n_pulses: int) -> NDArray[np.int64]:
@@ -230,15 +232,16 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
         raise RemoteProtocolError("ClickMap: slots of the public synchronisation string cannot become key")
     code = record.lookup(slots)
     held = code != NOT_HELD
-    if int(held.sum()) == 0:
+    n_held = int(np.count_nonzero(held))
+    if n_held == 0:
         raise Abort(AbortReason.TOO_FEW_DETECTIONS, detections=clicks.n, held=0)
-    code, b_basis = code[held], b_basis[held]
-    a_basis, bit, intensity = (code >> 1) & 1, code & 1, code >> 2
+    code, b_basis = pick(code, held), pick(b_basis, held)
+    a_basis, bit, intensity = code >> _ONE & _ONE, code & _ONE, code >> _TWO
     maybe = key_mask(a_basis, intensity, b_basis, rules)
-    sampled = sample(int(maybe.sum()), rules.disclose_share, entropy)
-    is_key = maybe.copy()
-    is_key[maybe] = sampled == 0
-    disclosed = bit[~is_key]
+    sampled = sample(int(np.count_nonzero(maybe)), rules.disclose_share, entropy)
+    is_key = spread(sampled ^ _ONE, maybe).view(np.bool_)
+    disclosed_cell = pick(code << _ONE | b_basis, ~is_key)
+    disclosed = disclosed_cell >> _ONE & _ONE
     sent = record.totals()
     yield from send(
         Preparation(
@@ -259,21 +262,19 @@ def alice(record: PreparedStates, rules: Rules, entropy: Entropy) -> Stage[Sifte
     counts = np.array(result.counts, dtype=np.int64)
     if int(counts.sum()) != disclosed.size:
         raise RemoteProtocolError("TestResult: the counts do not add up to the disclosed detections")
-    state = (a_basis << 1 | bit)[~is_key]
-    expected = np.bincount(
-        intensity[~is_key].astype(np.int64) * 8 + state * 2 + b_basis[~is_key], minlength=8 * rules.n_intensities
-    )
+    expected = count_labels(disclosed_cell)[: 8 * rules.n_intensities]
     by_basis = counts.reshape(-1, 4, 2, 2).sum(axis=3).ravel()
     if not np.array_equal(by_basis, expected):
         raise RemoteProtocolError("TestResult: the counts contradict the announced bases")
+    key_intensity = pick(intensity, is_key)
     return Sifted(
-        key=Bits.from_array(bit[is_key]),
-        key_intensity=intensity[is_key],
-        key_index=np.flatnonzero(held)[is_key],
+        key=Bits.from_array(pick(bit, is_key)),
+        key_intensity=key_intensity,
+        key_index=_places(is_key, held),
         disclosed=counts.reshape(rules.n_intensities, 4, 4),
-        key_counts=np.bincount(intensity[is_key], minlength=rules.n_intensities).astype(np.int64),
+        key_counts=count_labels(key_intensity)[: rules.n_intensities],
         n_announced=clicks.n,
-        not_held=int(clicks.n - held.sum()),
+        not_held=clicks.n - n_held,
         sent=sent,
         n_pulses=record.n_pulses,
         announcement_bits=8 * (len(clicks.slots) + len(bases.bases)),
@@ -290,54 +291,58 @@ def bob(slots: NDArray[np.int64], basis: NDArray[np.uint8], bit: NDArray[np.uint
     yield from send(bases)
     yield from seal(GATE)
     answer = yield from receive(Preparation)
-    held, a_basis, intensity, sampled = _parse(answer, n, basis, rules)
-    b_basis, b_bit = basis[held], bit[held]
-    maybe = key_mask(a_basis, intensity, b_basis, rules)
-    is_key = maybe.copy()
-    is_key[maybe] = sampled == 0
-    n_disclosed = int((~is_key).sum())
+    held, a_basis, intensity, is_key = _parse(answer, n, basis, rules)
+    is_open = ~is_key
+    n_disclosed = int(np.count_nonzero(is_open))
     if answer.n_disclosed != n_disclosed or len(answer.bits) != n_bytes(n_disclosed):
         raise RemoteProtocolError("Preparation: the disclosed bits do not fit bases and intensities")
     try:
         a_bit = Bits.from_bytes(answer.bits, n_disclosed).to_array()
     except ValueError as error:
         raise RemoteProtocolError(f"Preparation: {error}") from error
-    state = ((a_basis[~is_key] << 1) | a_bit).astype(np.uint8)
-    detector = ((b_basis[~is_key] << 1) | b_bit[~is_key]).astype(np.uint8)
-    counts = tally(intensity[~is_key], state, detector, rules.n_intensities)
-    cell = (intensity[~is_key] << 4 | state << 2 | detector).astype(np.uint8)
+    b_bit = pick(bit, held)
+    ours = pick((intensity << _TWO | a_basis << _ONE) << _TWO | pick(basis, held) << _ONE | b_bit, is_open)
+    cell = ours | a_bit << _TWO
+    counts = tally(cell, rules.n_intensities)
     yield from send(TestResult(counts=[int(x) for x in counts.ravel()]))
+    key_intensity = pick(intensity, is_key)
     return Sifted(
-        key=Bits.from_array(b_bit[is_key]),
-        key_intensity=intensity[is_key],
-        key_index=np.flatnonzero(held)[is_key],
+        key=Bits.from_array(pick(b_bit, is_key)),
+        key_intensity=key_intensity,
+        key_index=_places(is_key, held),
         disclosed=counts,
-        key_counts=np.bincount(intensity[is_key], minlength=rules.n_intensities).astype(np.int64),
+        key_counts=count_labels(key_intensity)[: rules.n_intensities],
         n_announced=n,
-        not_held=n - int(held.sum()),
+        not_held=n - int(np.count_nonzero(held)),
         sent=np.array(answer.sent, dtype=np.int64).reshape(rules.n_intensities, 2, 2),
         n_pulses=answer.n_pulses,
         announcement_bits=8 * (len(clicks.slots) + len(bases.bases)),
-        disclosed_index=np.flatnonzero(held)[~is_key],
+        disclosed_index=_places(is_open, held),
         disclosed_cell=cell,
     )
 
 
+def _places(flags: NDArray[np.bool_], held: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Positions, among the announced detections, of the held ones that are flagged."""
+    return np.flatnonzero(spread(flags.view(np.uint8), held).view(np.bool_))
+
+
 def _parse(
     answer: Preparation, n: int, basis: NDArray[np.uint8], rules: Rules
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Checks and decodes Alice's answer: held, her bases, intensities, and the sampled flags of possible key bits."""
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    """Checks and decodes Alice's answer: what is held, and of it her bases, intensities, and what is key."""
     if answer.n != n:
         raise RemoteProtocolError("Preparation: not for the announced slots")
     sent_fits = len(answer.sent) == 4 * rules.n_intensities and all(0 <= s < 1 << 60 for s in answer.sent)
     if not sent_fits or not 0 <= answer.n_pulses < 1 << 60:
         raise RemoteProtocolError("Preparation: totals of pulses sent are malformed")
-    held = _bits("Preparation.held", answer.held, n).astype(bool)
-    n_held = int(held.sum())
+    held = _bits("Preparation.held", answer.held, n).view(np.bool_)
+    n_held = int(np.count_nonzero(held))
     a_basis = _bits("Preparation.bases", answer.bases, n_held)
     try:
         intensity = decode_intensities(answer.intensities, n_held, rules.n_intensities)
     except ValueError as error:
         raise RemoteProtocolError(f"Preparation.intensities: {error}") from error
-    n_maybe = int(key_mask(a_basis, intensity, basis[held], rules).sum())
-    return held, a_basis, intensity, _bits("Preparation.sampled", answer.sampled, n_maybe)
+    maybe = key_mask(a_basis, intensity, pick(basis, held), rules)
+    sampled = _bits("Preparation.sampled", answer.sampled, int(np.count_nonzero(maybe)))
+    return held, a_basis, intensity, spread(sampled ^ _ONE, maybe).view(np.bool_)

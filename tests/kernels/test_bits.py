@@ -9,6 +9,7 @@ from arena import Arena
 from qkdpp.core.bits import Bits, n_words
 from qkdpp.core.errors import KernelError
 from qkdpp.kernels import gather_bits, hamming_distance, pack_bits, transpose_bits, unpack_bits
+from qkdpp.kernels.bits import pick, spread
 
 LENGTHS = (0, 1, 7, 63, 64, 65, 127, 128, 129, 1023, 1024, 131071)
 SHAPES = [(0, 0), (1, 1), (3, 0), (0, 3), (1, 65), (63, 64), (64, 63), (65, 129), (7, 1023), (1023, 7), (512, 512)]
@@ -155,3 +156,30 @@ def test_compiled_distance(kernels: Any, arena: Arena, n: int) -> None:
     count = arena.words(8)
     assert kernels.lib.qk_bits_distance(count, a, b, n_words(n)) == kernels.lib.QK_OK
     assert int(arena.read(count, "<u8", 1)[0]) == int((flags(n, 1) != flags(n, 2)).sum())
+
+
+# --- bytes by flags -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_picking_and_spreading(kernels: Any, arena: Arena, n: int) -> None:
+    values, chosen = generator(n, 3).integers(1, 256, n, dtype=np.uint8), flags(n)
+    expected = [v for v, f in zip(values.tolist(), chosen.tolist(), strict=True) if f]
+    out, back, count = arena.buffer(n), arena.buffer(n), arena.words(8)
+    at = arena.array("uint8_t", chosen)
+    assert kernels.lib.qk_bytes_pick(out, count, arena.array("uint8_t", values), at, n) == kernels.lib.QK_OK
+    assert int(arena.read(count, "<u8", 1)[0]) == len(expected)
+    assert arena.read(out, "u1", len(expected)).tolist() == expected
+    assert kernels.lib.qk_bytes_spread(back, at, n, out, len(expected)) == kernels.lib.QK_OK
+    assert arena.read(back, "u1", n).tolist() == (values * chosen).tolist()
+
+
+def test_picking_and_spreading_by_arrays(tier: str) -> None:
+    values, chosen = np.array([5, 6, 7], dtype=np.uint8), np.array([True, False, True])
+    assert pick(values, chosen).tolist() == [5, 7]
+    assert spread(np.array([5, 7], dtype=np.uint8), chosen).tolist() == [5, 0, 7]
+    for wrong in ([5], [5, 6, 7]):
+        with pytest.raises(KernelError):
+            spread(np.array(wrong, dtype=np.uint8), chosen)
+    with pytest.raises(KernelError):
+        pick(values, chosen[:2])
