@@ -117,6 +117,11 @@ class Link:
         if meeting.refused:
             self._store.alarm(meeting.refused)
 
+    @property
+    def met(self) -> bool:
+        """Whether keys may move: counters were exchanged since this store was opened, and nothing was wrong."""
+        return self._met
+
     def require_met(self, db: sqlite3.Connection) -> None:
         """Within a job: LinkClosedError or NotMetError unless keys may move."""
         (closed,) = db.execute("SELECT closed FROM link WHERE id = ?", (self.line.id,)).fetchone()

@@ -22,6 +22,7 @@ from qkdpp.core.entropy import Entropy, OsEntropy
 from qkdpp.core.errors import InputError
 from qkdpp.keystore import blocks, keys
 from qkdpp.keystore.blocks import Line
+from qkdpp.keystore.errors import NotMetError
 from qkdpp.keystore.link import Link
 from qkdpp.keystore.log import Event, append
 from qkdpp.keystore.schema import Folder
@@ -196,7 +197,7 @@ class KeyStore:
         for link in self._links.values():
             if link.line.id == row:
                 return link
-        raise InputError("keys of a link that was not opened; call link() for every peer first")
+        raise NotMetError("keys of a link that was not asked for since this store was opened")
 
 
 def _insert_datakey(db: sqlite3.Connection, now: int, wrapped: bytes) -> int:

@@ -8,6 +8,7 @@ changes and yet fail returns :class:`Refused`.
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -17,7 +18,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from qkdpp.keystore.errors import StoreError
+
 T = TypeVar("T")
+LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT_S: Final = 60.0
 """The write-ahead log is folded into the database and emptied this often."""
@@ -42,6 +46,15 @@ class Job:
 
 def no_fault(_: str) -> None:
     """The hook outside tests."""
+
+
+def _told(error: Exception) -> Exception:
+    """What the caller of a job that failed is told."""
+    if isinstance(error, sqlite3.OperationalError):
+        told = StoreError(f"the key store cannot be written ({error}); look at its disk")
+        told.__cause__ = error
+        return told
+    return error
 
 
 class Writer:
@@ -90,9 +103,15 @@ class Writer:
             if jobs:
                 self._batch(jobs)
             if last or time.monotonic() - self._checkpoint > CHECKPOINT_S:
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._checkpoint = time.monotonic()
+                self._fold()
         self._db.close()
+
+    def _fold(self) -> None:
+        self._checkpoint = time.monotonic()
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            LOGGER.warning("the write-ahead log of the key store stays for now (%s)", error)
 
     def _batch(self, jobs: list[Job]) -> None:
         try:
@@ -106,7 +125,7 @@ class Writer:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             for job in jobs:
-                job.future.set_exception(error)
+                job.future.set_exception(_told(error))
             return
         for job in jobs:
             if isinstance(job.result, Refused):
@@ -119,8 +138,10 @@ class Writer:
         try:
             job.result = job.run(self._db)
         except Exception as error:
+            if not self._db.in_transaction:  # a full disk takes back the whole batch
+                raise
             self._db.execute("ROLLBACK TO job")
-            job.result = Refused(error)
+            job.result = Refused(_told(error))
         self._db.execute("RELEASE job")
         self._fault(f"{job.name} done")
 

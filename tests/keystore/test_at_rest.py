@@ -17,7 +17,7 @@ from stores import NAMES, OUT_S, Ends, kek, secret
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import FormatError, InputError, LocalProtocolError, QkdppError
-from qkdpp.keystore import FileWrapping, KeyStore, Limits, create_kek, log
+from qkdpp.keystore import FileWrapping, KeyStore, Limits, StoreError, create_kek, log
 from qkdpp.keystore.schema import DATABASE
 
 
@@ -107,6 +107,22 @@ def test_a_data_key_goes_with_the_last_block_it_sealed(folder: Path) -> None:
         assert len(rows(ends, "kme-a", "SELECT * FROM datakey")) == 1, "the present one stays"
     finally:
         ends.close()
+
+
+def test_a_full_disk_loses_what_was_not_promised_and_nothing_else(ends: Ends) -> None:
+    ends.fill(2)
+    ends.meet()
+    (pages,) = rows(ends, "kme-a", "PRAGMA page_count")[0]
+    rows(ends, "kme-a", f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="full"):
+        ends.a.stage(4, Bits.zeros(8 << 20))
+    assert ends.a.pending() == {}
+    rows(ends, "kme-a", f"PRAGMA max_page_count = {pages + 10_000}")
+    ends.fill(4)
+    reservation, got = ends.hand_over("kme-a", 1, 128)
+    assert ends.fetch("kme-b", "sae-b", reservation.key_ids) == got
+    used = rows(ends, "kme-a", "SELECT nonce FROM chunk")
+    assert len(set(used)) == len(used)
 
 
 def test_files_belong_to_their_owner_alone(ends: Ends) -> None:

@@ -148,6 +148,8 @@ def test_openings_crashes_and_late_hellos_raise_no_alarm(ends: Ends) -> None:
     seen = [own for own in late if ends.link(own[0]).meet(own[1]).result(OUT_S).refused]
     assert not seen
     assert not ends.alarms
+    assert ends.a.met
+    assert ends.b.met
     ends.hand_over("kme-a", 1, 4)
     ends.hand_over("kme-b", 1, 4)
 
