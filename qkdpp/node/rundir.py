@@ -68,6 +68,7 @@ class RunFolder:
         self._log = logging.FileHandler(self.path / "log.jsonl", encoding="utf-8")
         self._log.setFormatter(_JsonLines())
         logging.getLogger("qkdpp").addHandler(self._log)
+        logging.getLogger("qkdpp").setLevel(logging.INFO)
 
     def close(self) -> None:
         """Ends the log."""

@@ -18,8 +18,8 @@ from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
 
 SETTLE_S = 0.01
 """Light changes and tags under way need so long."""
-PATIENCE = 10.0
-"""A dwell that takes so many times its length, and a second, has failed."""
+PATIENCE, LATENESS_S = 10.0, 5.0
+"""A dwell that takes so many times its length, and so long on top, has failed."""
 
 
 class Ask(Protocol):
@@ -56,7 +56,7 @@ class Counting:
         Raises:
             DeviceError: the tagger delivers nothing, or lost tags.
         """
-        deadline = self.now() + 1.0 + PATIENCE * (dwell_s + SETTLE_S)
+        deadline = self.now() + LATENESS_S + PATIENCE * (dwell_s + SETTLE_S)
         first = self._read(deadline)
         settle = round(SETTLE_S * AS_PER_S / first.tick_as)
         length = round(dwell_s * AS_PER_S / first.tick_as)
