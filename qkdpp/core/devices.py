@@ -73,7 +73,11 @@ class TimeTagger(Protocol):
         """Opens the connection again; a stream that ran is over."""
 
     def status(self) -> Mapping[str, Value]:
-        """State with ``clean`` (bool): no loss since the status before. May cost a gap: see the driver."""
+        """State with ``clean`` (bool): no loss since the status before. May cost a gap: see the driver.
+
+        With the next ``read``, no loss in what was read before can come to light any more; where that holds for a
+        part only, ``confirmed_tick`` (int) is its end.
+        """
 
 
 class SinglePhotonDetector(Protocol):

@@ -2,7 +2,8 @@
 
 Interval ``k`` lasts from ``begin + k length`` to ``begin + (k + 1) length`` by the party's own clock; its ticks are
 counted from its beginning, so that what the two parties' intervals are apart is small and stays so: the party that
-follows moves its beginnings by what the coincidences of earlier intervals showed (:meth:`PairBlocks.follow`).
+follows moves its beginnings by what the coincidences of earlier intervals showed (:meth:`PairBlocks.follow`). An
+interval is given out only when the instrument has spoken its verdict on all of it (:meth:`PairBlocks.confirm`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class PairBlocks:
         self._most = most_blocks
         self._anchor = (0, begin_tick, 0.0)
         self._held: deque[TimeTags] = deque()
-        self._newest = -(1 << 62)
+        self._newest = self._confirmed = -(1 << 62)
         self.next = 0
 
     def begin(self, number: int) -> int:
@@ -49,9 +50,21 @@ class PairBlocks:
         while self._held and _last_tick(self._held[0]) < oldest:
             self._held.popleft()
 
+    def confirm(self, tick: int) -> None:
+        """No loss before this tick can come to light any more."""
+        self._confirmed = max(self._confirmed, tick)
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether nothing but the verdict is missing from the next interval."""
+        return self._newest >= self.begin(self.next + 1) > self._confirmed
+
+    def _is_complete(self, number: int) -> bool:
+        return min(self._newest, self._confirmed) >= self.begin(number + 1)
+
     def complete(self) -> int | None:
-        """Number of the next interval if all its tags are here."""
-        return self.next if self._newest >= self.begin(self.next + 1) else None
+        """Number of the next interval if all its tags are here and confirmed."""
+        return self.next if self._is_complete(self.next) else None
 
     def overdue(self) -> list[int]:
         """Drops intervals beyond those that may wait; which."""
@@ -62,11 +75,11 @@ class PairBlocks:
         return dropped
 
     def take(self, number: int) -> TimeTags | None:
-        """Tags of an interval, ticks from its beginning; None while it is not complete or when it is gone.
+        """Tags of an interval, ticks from its beginning; None while it is not complete, or when it is gone.
 
         Intervals before it are dropped.
         """
-        if number < self.next or self._newest < self.begin(number + 1):
+        if number < self.next or not self._is_complete(number):
             return None
         begin, end = self.begin(number), self.begin(number + 1)
         self.next = number + 1

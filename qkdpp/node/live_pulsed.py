@@ -7,7 +7,8 @@ Every block recovers its own clock and its pulse numbers from the public string,
 so that a mistake in one block cannot reach the next. A block without a lock is
 dropped and makes the next search wider. Memory is bounded: what exceeds
 ``most_blocks`` complete blocks is dropped, oldest first, whole blocks of all
-detectors at once.
+detectors at once. A block is cut only when the instrument has spoken its verdict
+on all of it (:meth:`PulsedBlocks.confirm`).
 """
 
 from __future__ import annotations
@@ -93,31 +94,36 @@ class PulsedBlocks:
         self._most_blocks = most_blocks
         self._held: deque[TimeTags] = deque()
         self._next = 0
-        self._now_tick = -(1 << 62)
+        self._now_tick = self._confirmed = -(1 << 62)
         slope = params.pulse_period_as / tick_as
         self._anchor = _Anchor(tick=start_tick, pulse=0, ticks_per_pulse=slope, range_s=start_range_s)
 
-    def add(self, chunk: TimeTags, until_tick: int | None = None) -> list[int]:
-        """Takes the next tags of the stream; ``until_tick``: no later tag lies before it.
-
-        Returns the numbers of blocks that are dropped for want of room.
-        """
+    def add(self, chunk: TimeTags) -> list[int]:
+        """Takes the next tags of the stream; numbers of the blocks that are dropped for want of room."""
         if chunk.tick_as != self.tick_as:
             raise ValueError(f"a stream of {self.tick_as} as a tick goes on with {chunk.tick_as}")
         if len(chunk) or chunk.lost:
             self._held.append(chunk)
-        ends = [until_tick] if until_tick is not None else []
-        ends += [int(chunk.ticks[-1])] if len(chunk) else []
-        self._now_tick = max([self._now_tick, *ends])
+        if len(chunk):
+            self._now_tick = max(self._now_tick, int(chunk.ticks[-1]))
         dropped = []
         while self._end(self._next + self._most_blocks) < self._now_tick:
             dropped.append(self._next)
             self._skip()
         return dropped
 
+    def confirm(self, tick: int) -> None:
+        """No loss before this tick can come to light any more."""
+        self._confirmed = max(self._confirmed, tick)
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether nothing but the verdict is missing from the next block."""
+        return self._confirmed <= self._end(self._next) < self._now_tick
+
     def cut(self) -> Cut | None:
-        """The next block if all its tags are here."""
-        if self._end(self._next) >= self._now_tick:
+        """The next block if all its tags are here and confirmed."""
+        if self._end(self._next) >= min(self._now_tick, self._confirmed):
             return None
         begin, end = self._anchor.tick_of(self._next * self.n_pulses) - self._guard(), self._end(self._next)
         cut = Cut(

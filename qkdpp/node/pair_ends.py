@@ -20,7 +20,7 @@ from qkdpp.core.tags import TimeTags
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Begin, ProposePairs
 from qkdpp.node.live_pairs import PairBlocks
-from qkdpp.node.pump import Pump
+from qkdpp.node.pump import Delivery, Pump
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress
@@ -121,27 +121,31 @@ class PairEnd:
 
     def _stream(self, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
         while not self._stop.is_set():
-            chunk = pump.take(0.2)
-            if chunk is None or (self._role == "bob" and not self._begin.is_set()):
+            delivery = pump.take(0.2)
+            if delivery is None or (self._role == "bob" and not self._begin.is_set()):
                 continue
-            for flag in chunk.flags:
-                _log.warning("the time tagger reports %s; what it lost is not used", flag)
-            self._add(chunk.tags)
+            if self._add(delivery):
+                pump.judge()
             if self._role == "alice":
                 self._propose(loop)
 
-    def _add(self, tags: TimeTags) -> None:
+    def _add(self, delivery: Delivery) -> bool:
+        """Whether the instrument's verdict is wanted."""
+        tags = delivery.chunk.tags
         with self._lock:
             if self._blocks is None:
                 if not len(tags):
-                    return
+                    return False
                 begin = int(tags.ticks[-1])
                 self._blocks = PairBlocks(tick_as=tags.tick_as, begin_tick=begin, length_s=self._block_s)
             self._blocks.add(tags)
+            if delivery.confirmed_tick is not None:
+                self._blocks.confirm(delivery.confirmed_tick)
             self.progress.rate_hz = len(tags) / max(tags.duration_s, 1e-9)
             for number in self._blocks.overdue():
                 self.progress.dropped_blocks += 1
                 _log.warning("interval %d is dropped: nobody took it in time", number)
+            return self._blocks.unjudged
 
     def _propose(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:

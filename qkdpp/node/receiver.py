@@ -212,12 +212,10 @@ class Receiver:
         blocks: PulsedBlocks | None = None
         beginning = _Beginning(timing.sync_channel)
         while not self._stop.event.is_set():
-            chunk = pump.take(0.2)
-            if chunk is None:
+            delivery = pump.take(0.2)
+            if delivery is None:
                 continue
-            for flag in chunk.flags:
-                _log.warning("the time tagger reports %s; what it lost is not used", flag)
-            tags = chunk.tags
+            tags = delivery.chunk.tags
             if blocks is None:
                 start = beginning.find(tags)
                 if start is None:
@@ -230,6 +228,10 @@ class Receiver:
                     start_range_s=START_RANGE_S,
                 )
             dropped = blocks.add(tags)
+            if delivery.confirmed_tick is not None:
+                blocks.confirm(delivery.confirmed_tick)
+            if blocks.unjudged:
+                pump.judge()
             self.progress.dropped_blocks += len(dropped)
             for number in dropped:
                 _log.warning("block %d of epoch %d is dropped: this computer cannot keep up", number, epoch)

@@ -336,6 +336,21 @@ def test_status_during_a_stream_costs_a_gap_on_the_clock_of_the_host():
     assert abs(ticks[-1] * 2e-9 - (clock() - start_s)) < 0.05
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.4, 0.75, 0.9, 1.3])
+def test_wraps_that_go_missing_shortly_before_a_status_condemn_what_it_cannot_vouch_for(after_s):
+    driver, sim, _ = simulated(grid_edges())
+    driver.start()
+    chunks = run(driver, 3.0)
+    sim.faults.add("gap", times=1)
+    chunks += run(driver, after_s)
+    driver.status()
+    ticks, _, lost, _ = whole([*chunks, driver.read(0.0)])
+    kept = outside(ticks, lost)
+    assert kept[-1] * 2e-9 > 2.8
+    assert (kept % 50_000 == 0).all()
+    assert np.array_equal(kept, np.arange(kept.size) * 50_000)
+
+
 def test_silence_is_answered_by_a_flush_then_an_error():
     driver, sim, _ = simulated(grid_edges())
     driver.start()

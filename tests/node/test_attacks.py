@@ -115,6 +115,7 @@ def _block(world: PulsedWorld, string: SyncString) -> Shown:
     )
     times, inputs = world.edges(FRAMES * 0.01 + 0.2)
     blocks.add(TimeTags(ticks=times, channel=inputs, channel_ids=(1, 2, 3, 4, 5), tick_as=1_000_000))
+    blocks.confirm(int(times[-1]))
     cut = blocks.cut()
     assert cut is not None
     found = blocks.resolve(cut, OsEntropy()).detections

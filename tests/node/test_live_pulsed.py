@@ -63,6 +63,13 @@ def pieces(run: Bb84Run, size: int = 5000) -> list[TimeTags]:
     return found
 
 
+def confirmed(blocks: PulsedBlocks, piece: TimeTags) -> list[int]:
+    """Adds a piece on which the instrument's verdict has been spoken."""
+    dropped = blocks.add(piece)
+    blocks.confirm(int(piece.ticks[-1]))
+    return dropped
+
+
 def wrong_share(run: Bb84Run, number: int, slots: np.ndarray, basis: np.ndarray, bit: np.ndarray) -> float:
     codes = run.link.states(slots + number * FRAMES * 400_000)
     signal = ((codes >> 1) & 1 == basis) & (codes >> 2 == 0)
@@ -73,7 +80,7 @@ def test_every_block_agrees_with_what_was_sent() -> None:
     run = Bb84Run(plan(), 3)
     blocks, numbers, detected = cutter(run), [], 0
     for piece in pieces(run):
-        assert blocks.add(piece) == []
+        assert confirmed(blocks, piece) == []
         while (cut := blocks.cut()) is not None:
             block = blocks.resolve(cut, OsEntropy())
             found = block.detections
@@ -91,8 +98,8 @@ def test_a_wrong_guess_within_the_range_is_corrected_and_a_worse_one_drops_the_b
     near, far = cutter(run, error_s=0.004, range_s=0.005), cutter(run, error_s=0.08, range_s=0.001)
     good = bad = 0
     for piece in pieces(run):
-        near.add(piece)
-        far.add(piece)
+        confirmed(near, piece)
+        confirmed(far, piece)
         while (cut := near.cut()) is not None:
             block = near.resolve(cut, OsEntropy())
             found = block.detections
@@ -109,7 +116,7 @@ def test_more_than_fits_is_dropped_in_whole_blocks_and_the_rest_still_locks() ->
     run = Bb84Run(plan(), 9)
     blocks, dropped = cutter(run, most_blocks=1), []
     for piece in pieces(run):
-        dropped += blocks.add(piece)
+        dropped += confirmed(blocks, piece)
     assert dropped == [0, 1]
     cut = blocks.cut()
     assert cut is not None
@@ -125,7 +132,7 @@ def test_lost_intervals_reach_the_gate_of_their_block_only() -> None:
     for index, piece in enumerate(pieces(run)):
         at = int(piece.ticks[len(piece) // 2])
         hole = ((at, at + 10**10),) if index == 1 else ()
-        blocks.add(replace(piece, lost=hole))
+        confirmed(blocks, replace(piece, lost=hole))
         while (cut := blocks.cut()) is not None:
             lost.append(blocks.resolve(cut, OsEntropy()).detections.counters.lost)
     assert lost[0] > 0

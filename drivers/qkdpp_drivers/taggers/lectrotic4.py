@@ -245,9 +245,18 @@ class LectroTic4(TextInstrument):
                 self.tell(f"FORM:DATA {self._format_before}")
 
     def status(self) -> dict[str, Value]:
-        """State with ``clean``: no loss since the status before. Costs nothing: the stream itself tells of losses."""
+        """State with ``clean``: no loss since the status before. Costs nothing: the stream itself tells of losses.
+
+        It does so when it is idle: nothing after the last idle moment is confirmed.
+        """
         clean, self._clean = self._clean and not self._failed, True
-        return {"clean": clean, "reference_ok": not self._failed, "streaming": self._streaming, "epoch": self.epoch}
+        return {
+            "clean": clean,
+            "confirmed_tick": self._idle_tick,
+            "reference_ok": not self._failed,
+            "streaming": self._streaming,
+            "epoch": self.epoch,
+        }
 
     def snapshot(self) -> dict[str, Value]:
         """All settings, read back."""

@@ -104,10 +104,14 @@ class Tdc1Stream:
         self._bytes += data
 
     def restart(self, tick: int) -> None:
-        """The stream ends here and another one follows; its first word gets ``tick`` or later."""
+        """The stream ends here and another one follows; its first word gets ``tick`` or later.
+
+        What came after the last look at both clocks is lost: nobody can tell any more whether wraps were missing.
+        """
         self._bytes.clear()
         self._base = max(tick, self.newest_tick + 1)
         self._tick, self._has_marker, self._adrift = None, False, False
+        self._sound_tick = min(self._sound_tick, self._lag.sound_tick)
         self._broken("restart", self._base)
 
     def tick_at(self, host_s: float) -> int:
