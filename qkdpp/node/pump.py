@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,13 +40,10 @@ class Pump:
     Args:
         tagger: started.
         most_tags: tags that may wait.
-        record: sees every chunk as it comes, in the thread.
     """
 
-    def __init__(
-        self, tagger: TimeTagger, *, most_tags: int = 1 << 24, record: Callable[[Chunk], None] | None = None
-    ) -> None:
-        self._tagger, self._most, self._record = tagger, most_tags, record
+    def __init__(self, tagger: TimeTagger, *, most_tags: int = 1 << 24) -> None:
+        self._tagger, self._most = tagger, most_tags
         self._deliveries: deque[Delivery] = deque()
         self._waiting = 0
         self._newest = self._confirmed = -(1 << 62)
@@ -100,8 +96,6 @@ class Pump:
                 _log.log(level, "the time tagger reports %s; what it lost is not used", flag)
             if len(chunk.tags):
                 self._newest = max(self._newest, int(chunk.tags.ticks[-1]))
-            if self._record is not None:
-                self._record(chunk)
             if len(chunk.tags) or not chunk.clean or delivery.confirmed_tick is not None:
                 self._put(delivery)
 
