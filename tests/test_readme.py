@@ -35,7 +35,7 @@ def test_the_main_line_ends_in_a_command_that_makes_a_key(tmp_path):
 
 
 def test_ci_runs_the_test_line():
-    assert line_after("test command").endswith("-P -m pytest -q")
+    assert line_after("test command").endswith("-P -m pytest -q -n auto")
     script = (ROOT / ".ci" / "run").read_text()
     assert "<!-- test command -->" in script
     assert 'bash -c "$setup_and_test"' in script
