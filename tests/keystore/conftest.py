@@ -1,4 +1,7 @@
-"""Lets the tests of this folder share stores.py; folders in memory, where waiting for a disk would tell nothing."""
+"""Lets the tests of this folder share stores.py, and two_nodes.py of the node's tests.
+
+Folders lie in memory where there is one for it: waiting for a disk would tell nothing.
+"""
 
 import sys
 import tempfile
@@ -7,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+here = Path(__file__).parent
+sys.path[:0] = [str(here), str(here.parent / "node")]
 
-from stores import Ends
+from stores import Ends  # noqa: E402 - found by the path above
 
 MEMORY = Path("/dev/shm")
 
