@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import process_time  # noqa: TID251 - what is measured is the point here
@@ -16,7 +17,11 @@ from time import process_time  # noqa: TID251 - what is measured is the point he
 from qkdpp.bench.data import error_pattern, generator, random_bits
 from qkdpp.bench.workload import Effort, Figures, Workload, power
 from qkdpp.core.bits import Bits
-from qkdpp.offline.drive import Outcome
+from qkdpp.core.entropy import OsEntropy
+from qkdpp.link.endpoint import Endpoint
+from qkdpp.link.memory import connect
+from qkdpp.link.pool import EphemeralPool
+from qkdpp.offline.drive import POOL_TAGS, Outcome
 from qkdpp.offline.reconcile import Request, reconcile
 from qkdpp.offline.steady import now
 
@@ -148,8 +153,51 @@ def _distil_recording(recorded: Recorded) -> Outcome:
     return distill(run, read, now=now)
 
 
+class _Timed(Endpoint[Bits]):
+    """An endpoint that adds up the processor time of its side."""
+
+    seconds = 0.0
+
+    def start(self) -> list[bytes]:
+        before = process_time()
+        try:
+            return super().start()
+        finally:
+            self.seconds += process_time() - before
+
+    def receive(self, frame: bytes) -> list[bytes]:
+        before = process_time()
+        try:
+            return super().receive(frame)
+        finally:
+            self.seconds += process_time() - before
+
+
+def _each_party(recorded: Recorded) -> Figures:
+    """Processor time of either party alone, its own files read: what each spends on a machine of its own."""
+    from qkdpp.offline import inputs, runfile  # noqa: PLC0415 - reads files
+    from qkdpp.offline.distill import conversation  # noqa: PLC0415
+
+    run = runfile.load(recorded.folder)
+    times = [process_time()]
+    prepared = inputs.read_record(run)
+    times.append(process_time())
+    bob = inputs.read_tags(run, "bob", (None, None), lambda what, n: None, strict=False)
+    times.append(process_time())
+    halves, _ = conversation(run, inputs.Inputs(prepared=prepared, alice=None, bob=bob), now=process_time)
+    pools = EphemeralPool.pair(POOL_TAGS, OsEntropy())
+    ends = _Timed(halves[0], "alice", 0, pools[0]), _Timed(halves[1], "bob", 0, pools[1])
+    connect(*ends)
+    alice_s, bob_s = (b - a + end.seconds for (a, b), end in zip(pairwise(times), ends, strict=True))
+    return {
+        "Alice alone s": alice_s,
+        "Bob alone s": bob_s,
+        "Bob alone Mtag/s": len(bob.tags) / bob_s / 1e6,
+    }
+
+
 def _recording_figures(recorded: Recorded, outcome: Outcome) -> Figures:
-    """Tags read, bits, and the seconds of the stages of one run: those of both parties from the announcement on."""
+    """Tags read, bits, the seconds of either party alone, and those of the stages of one run of both."""
     bits = len(outcome.keys[0]) if outcome.keys is not None else 0
     found: Figures = {stage.name + " s": stage.seconds for stage in outcome.bob_log.stages}
-    return {"tags": float(str(outcome.bob_log.facts["tags"])), "secret bits": bits, **found}
+    return {"tags": float(str(outcome.bob_log.facts["tags"])), "secret bits": bits, **_each_party(recorded), **found}

@@ -42,6 +42,19 @@ def distill(
     gate_offset_ps: float = 0.0,
 ) -> Outcome:
     """Runs both parties of ``run`` in memory on one block; each is given only its own inputs."""
+    stages, logs = conversation(run, inputs, now=now, cache=cache, gate_offset_ps=gate_offset_ps)
+    return drive(*stages, logs, pools)
+
+
+def conversation(
+    run: RunFile,
+    inputs: Inputs,
+    *,
+    now: Callable[[], float],
+    cache: ClockCache | None = None,
+    gate_offset_ps: float = 0.0,
+) -> tuple[tuple[Stage[Bits], Stage[Bits]], tuple[BlockLog, BlockLog]]:
+    """Alice's and Bob's halves of one block, not yet begun, and their logs."""
     logs = (BlockLog(now=now), BlockLog(now=now))
     parties = (
         Party(role="alice", parameters=run.parameters, entropy=OsEntropy(), log=logs[0]),
@@ -62,7 +75,7 @@ def distill(
             bbm92.alice(inputs.alice.tags, run.alice.detectors("alice"), parties[0]),
             bbm92.bob(inputs.bob.tags, run.bob.detectors("bob"), parties[1]),
         )
-    return drive(*stages, logs, pools)
+    return stages, logs
 
 
 def _detector(

@@ -60,13 +60,12 @@ def load_inputs(
     alice = None
     span: tuple[float | None, float | None]
     if run.parameters.protocol == "bb84":
-        prepared = read_prepared(run.folder / (run.alice.record or ""))
-        _check_record(prepared, run)
+        prepared = read_record(run)
         span = (None, to_s)
     else:
         span = (from_s, to_s)
-        alice = _read(run, "alice", span, progress, strict=strict)
-    bob = _read(run, "bob", span, progress, strict=strict)
+        alice = read_tags(run, "alice", span, progress, strict=strict)
+    bob = read_tags(run, "bob", span, progress, strict=strict)
     start_s = from_s or 0.0
     if prepared is not None and start_s >= bob.tags.duration_s > 0:
         raise ConfigError(f"--from {start_s:g}: the recording ends {bob.tags.duration_s:g} s after its first tag")
@@ -74,7 +73,7 @@ def load_inputs(
     return Inputs(prepared=prepared, alice=alice, bob=bob, from_s=start_s, whole=whole)
 
 
-def _read(
+def read_tags(
     run: RunFile,
     party: Literal["alice", "bob"],
     span: tuple[float | None, float | None],
@@ -82,6 +81,7 @@ def _read(
     *,
     strict: bool,
 ) -> Recorded:
+    """The recording of one party, from its first tag to ``span`` seconds after it."""
     section = run.alice if party == "alice" else run.bob
     files = run.recordings(party)
     try:
@@ -140,7 +140,9 @@ def without_delays(tags: TimeTags, delays_ps: dict[int, float] | None) -> TimeTa
     return replace(tags, ticks=ticks[order], channel=tags.channel[order])
 
 
-def _check_record(record: PreparedRecord, run: RunFile) -> None:
+def read_record(run: RunFile) -> PreparedRecord:
+    """Alice's record, checked against the run file."""
+    record = read_prepared(run.folder / (run.alice.record or ""))
     source = run.parameters.source
     if source is None:
         raise ConfigError(f'{run.path}: protocol "bb84" needs a [source] section')
@@ -156,3 +158,4 @@ def _check_record(record: PreparedRecord, run: RunFile) -> None:
     string = run.parameters.sync_string
     if record.sync_string != (None if string is None else string.build()):
         raise ConfigError(f"{run.path}: [sync_string] differs from the string in Alice's record")
+    return record
