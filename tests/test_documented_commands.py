@@ -39,3 +39,13 @@ def test_shown_command_does_what_it_says(tmp_path: Path, line: str) -> None:
         figure = (tmp_path / arguments[arguments.index("--plot") + 1]).read_text(encoding="utf-8")
         for words in ("channel loss", "(dB", "secret key rate (bit/s)"):
             assert words in figure
+
+
+def test_the_live_commands_are_those_that_init_proposes(tmp_path: Path) -> None:
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/live.md")]
+    command = [sys.executable, "-P", "-m", "qkdpp", "init", "--live", "link"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for proposed in re.findall(r"^  (\S.+)$", done.stdout, re.M):
+        for page in pages:
+            assert re.search(rf"^{re.escape(proposed)}( |$)", page, re.M), proposed
