@@ -2,17 +2,25 @@
 
 Each kernel is a module named after it; where there is a Numba tier it lies in
 ``<name>_numba.py`` and is imported at its first use only. The C tier lies in
-``csrc/`` and is called through :mod:`qkdpp.kernels.compiled`.
+``csrc/`` and is called through :mod:`qkdpp.kernels.compiled`. A table of all,
+with the forms they have: ``docs/kernels.md``.
+
+The hashes, the codec and the bit tools are functions of this package. The other
+kernels are the modules :mod:`~qkdpp.kernels.tags` (time tags) and
+:mod:`~qkdpp.kernels.hamming` (the Hamming engine), and :class:`CascadeEngine`.
 """
 
+from qkdpp.kernels import hamming, tags
 from qkdpp.kernels.backend import Backend, available, backend, isa, loops, use_backend
 from qkdpp.kernels.bits import gather_bits, hamming_distance, pack_bits, transpose_bits, unpack_bits
+from qkdpp.kernels.cascade_engine import CascadeEngine
 from qkdpp.kernels.codec import decode_bits, decode_slots, encode_bits, encode_slots
 from qkdpp.kernels.polyhash import PolyHasher, PolyState, poly_hash, poly_hash_many
 from qkdpp.kernels.toeplitz import modified_seed_bits, toeplitz_hash, toeplitz_hash_modified
 
 __all__ = [
     "Backend",
+    "CascadeEngine",
     "PolyHasher",
     "PolyState",
     "available",
@@ -22,6 +30,7 @@ __all__ = [
     "encode_bits",
     "encode_slots",
     "gather_bits",
+    "hamming",
     "hamming_distance",
     "isa",
     "loops",
@@ -29,6 +38,7 @@ __all__ = [
     "pack_bits",
     "poly_hash",
     "poly_hash_many",
+    "tags",
     "toeplitz_hash",
     "toeplitz_hash_modified",
     "transpose_bits",

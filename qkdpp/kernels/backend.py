@@ -1,8 +1,8 @@
 """Which tier computes: C where it was built, else Numba where it can be imported, else NumPy.
 
-``QKDPP_BACKEND=c``, ``numba`` or ``numpy`` forces one, ``QKDPP_ISA`` (with C)
-an instruction set; asking for what is not there is an error, never a silent
-downgrade. A tier that is missing is said in one warning line (the
+``QKDPP_BACKEND=c``, ``numba`` or ``numpy`` forces one, ``QKDPP_ISA`` an
+instruction set of C; asking for what is not there, or for an instruction set of
+another tier, is an error, never a silent downgrade. A tier that is missing is said in one warning line (the
 ``qkdpp.kernels`` logger, on standard error unless configured otherwise).
 Nothing is imported before the first question.
 
@@ -75,6 +75,8 @@ def backend() -> Backend:
     """
     if "backend" not in _state:
         wanted = os.environ.get(VARIABLE)
+        if wanted in BACKENDS and wanted != "c" and os.environ.get(compiled.VARIABLE):
+            raise ConfigError(f"{compiled.VARIABLE} is set, but {VARIABLE}={wanted} has no instruction sets; unset one")
         if wanted is not None:
             return use_backend(wanted)
         _state["backend"] = _best()

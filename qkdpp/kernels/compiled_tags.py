@@ -25,6 +25,8 @@ PICOHARP, HYDRAHARP_1, HYDRAHARP_2 = range(3)
 N_LABELS: Final = 256
 NO_LABEL: Final = 255
 N_PATTERNS: Final = 32
+N_DETECTORS: Final = 4
+N_COUNTERS: Final = 5
 MOST_ON_LINE: Final = 1536
 """Most pulses of one :func:`fit_line`."""
 _T2_STATE: Final = 5
@@ -112,9 +114,16 @@ def _ensure(status: int) -> None:
         raise KernelError(f"a compiled kernel refused its arguments (status {status})")
 
 
+def _fit(fine: bool) -> None:
+    if not fine:
+        raise KernelError("arrays of a compiled kernel for time tags do not belong together: their lengths differ")
+
+
 def decode_t2(words: NDArray[np.uint32], overflows: int, wrap: int, family: int, time: Ints, ids: Bytes) -> DecodedT2:
     """Fills ``time`` and ``ids`` (equally long) from little-endian T2 records until either is at its end.
 
+    Times are in ticks of the instrument, ``wrap`` ticks for each of the ``overflows`` counted so far; ids are those of
+    ``docs/formats/picoquant.md``. KernelError for a family that is none of the three.
     A record that may give several tags (marker lines) is left for the next call where fewer than 4 places are left.
     """
     lib, from_buffer, types = _kernels()
@@ -151,6 +160,7 @@ def decode_words(words: NDArray[np.uint64], shift: int, table: Bytes, wraps: int
 
     ``wraps`` and ``last`` (time of the word before) are carried from call to call; None if the time passes 2^62.
     """
+    _fit(table.size == N_PATTERNS)
     lib, from_buffer, types = _kernels()
     time, ids = np.empty(words.size, dtype=np.int64), np.empty(words.size, dtype=np.uint8)
     counts, state = np.zeros(N_PATTERNS, dtype=np.uint64), np.array([wraps, last, 0], dtype=np.uint64)
@@ -247,7 +257,15 @@ def settle(ticks: Ints, labels: Bytes, most_moves: int) -> bool:
 def gate(
     ticks: Ints, channel: Bytes, tables: GateTables, numbers: GateNumbers, out: GateOutput, n_held: int
 ) -> int | None:
-    """The gating pass; returns the number of clicks written, None if more than ``n_held`` clicks had to wait."""
+    """The gating pass over tags sorted by time: ticks int64[n] and channel indices uint8[n] to clicks in slots.
+
+    Fills ``out``; returns the number of clicks written, None if more than ``n_held`` clicks had to wait for earlier
+    ones (delays put them out of order): then nothing counts, and a larger ``n_held`` is due. KernelError for tables
+    that do not fit. Rules: :mod:`qkdpp.timing.gate_portable`.
+    """
+    n = ticks.size
+    _fit(channel.size == n <= min(array.size for array in out[:4]) and out.counters.size == N_COUNTERS)
+    _fit(out.histogram.shape == (N_DETECTORS, numbers.bins))
     lib = _kernels()[0]
     rules, _alive = _rules(tables, numbers)
     held_ticks, held_channel = np.empty(n_held, dtype=np.int64), np.empty(n_held, dtype=np.uint8)
@@ -279,6 +297,7 @@ def fold(
     slices: tuple[int, int],
 ) -> None:
     """Adds arrivals within the slot to ``counts`` (int64[rows, bins]); ``slices``: start and length in ticks, or 0."""
+    _fit(channel.size == ticks.size and rows.size == N_LABELS and counts.shape == (len(counts), numbers.bins))
     rules, _alive = _rules(tables, numbers)
     _ensure(
         _kernels()[0].qk_fold(
@@ -289,6 +308,7 @@ def fold(
 
 def slots(ticks: Ints, channel: Bytes, tables: GateTables, numbers: GateNumbers) -> tuple[Ints, Bytes]:
     """Slots and channels of the clicks inside the gate, in the order of the tags."""
+    _fit(channel.size == ticks.size)
     rules, _alive = _rules(tables, numbers)
     found, labels = np.empty(ticks.size, dtype=np.int64), np.empty(ticks.size, dtype=np.uint8)
     count = np.zeros(1, dtype=np.uint64)
@@ -310,6 +330,7 @@ def slots(ticks: Ints, channel: Bytes, tables: GateTables, numbers: GateNumbers)
 
 def correlate(total: NDArray[np.int32], at: Ints, row: Bytes, scores: NDArray[np.int8]) -> None:
     """``total[at + k] += scores[row, k]`` for every click, as far as ``total`` reaches; ``scores``: int8[4, length]."""
+    _fit(at.size == row.size and len(scores) == N_DETECTORS)
     _ensure(
         _kernels()[0].qk_correlate(
             _at(total, out=True), total.size, _at(at), _at(row), at.size, _at(scores), scores.shape[1]
@@ -329,6 +350,8 @@ def _rules(tables: GateTables, numbers: GateNumbers) -> tuple[Any, dict[str, NDA
     """``struct qk_gate_rules``, and the arrays that must live as long as it."""
     ffi = importlib.import_module("qkdpp.kernels._ck").ffi
     contiguous = {name: np.ascontiguousarray(table) for name, table in tables._asdict().items()}
+    _fit(all(table.size == N_LABELS for table in tables[:3]) and tables.gap_start.size == tables.gap_end.size)
+    _fit(len({table.size for table in tables[5:]}) == 1)
     fields = {name: _at(table) for name, table in contiguous.items()} | numbers._asdict()
     fields |= {"n_gaps": tables.gap_start.size, "n_knots": tables.knot_ticks.size}
     return ffi.new("struct qk_gate_rules *", fields), contiguous

@@ -41,7 +41,8 @@ SHORT_BLOCKS = 32
 
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.generic]
+"""Whatever has bytes in a row; a NumPy array is its bytes as they lie in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,15 @@ def _horner_short(state: int, key: int, blocks: NDArray[np.uint64]) -> int:
     return state
 
 
-def _horner(state: int, key: int, data: Buffer) -> int:
+def _view(data: Buffer) -> memoryview:
+    """The bytes of a buffer."""
+    view = data.data if isinstance(data, np.ndarray) else memoryview(data)
+    if not view.c_contiguous:
+        raise KernelError("the bytes of a message must lie in a row")
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
+def _horner(state: int, key: int, data: bytes | memoryview) -> int:
     """``data`` holds whole blocks."""
     if not len(data):
         return state
@@ -170,7 +179,7 @@ class PolyHasher:
 
     def update(self, data: Buffer) -> None:
         """Appends ``data``."""
-        view = memoryview(data).cast("B")
+        view = _view(data)
         self.n_bytes += len(view)
         if self._tail:
             missing = BLOCK_BYTES - len(self._tail)
@@ -213,12 +222,30 @@ def finish(key: bytes, state: PolyState, n_bytes: int) -> bytes:
     return multiply(state.value ^ n_bytes, _check_key(key)).to_bytes(BLOCK_BYTES, "little")
 
 
-def poly_hash(key: bytes, message: Buffer) -> bytes:
-    """Hash of ``message`` under a 16-byte ``key``: 16 bytes. Raises KernelError on a key of another length."""
-    if backend() == "c" and len(key) == BLOCK_BYTES:
-        return compiled.poly_hasher()(key, message)
-    hasher = PolyHasher(key)
-    hasher.update(message)
+def poly_hash(key: Buffer, message: Buffer, n_bytes: int | None = None) -> bytes:
+    """Hash of the first ``n_bytes`` bytes of a message, of all of it if nothing is said.
+
+    Args:
+        key: 16 bytes.
+        message: bytes, or an array whose bytes are meant.
+        n_bytes: how many of them, from 0 to all.
+
+    Returns:
+        16 bytes, an element of the field.
+
+    Raises:
+        KernelError: a key of another length, more bytes than there are, or an array with gaps.
+    """
+    own_key = key if type(key) is bytes else bytes(_view(key))
+    text = message if type(message) is bytes else _view(message)
+    if n_bytes is not None:
+        if not 0 <= n_bytes <= len(text):
+            raise KernelError(f"message: {n_bytes} bytes asked for, {len(text)} are there")
+        text = text[:n_bytes]
+    if backend() == "c" and len(own_key) == BLOCK_BYTES:
+        return compiled.poly_hasher()(own_key, text)
+    hasher = PolyHasher(own_key)
+    hasher.update(text)
     return hasher.digest()
 
 
@@ -238,7 +265,7 @@ def poly_hash_many(key: bytes, messages: Buffer, edges: NDArray[np.int64]) -> ND
         KernelError: a key of another length, or edges that leave the buffer or decrease.
     """
     _check_key(key)
-    view = memoryview(messages).cast("B")
+    view = _view(messages)
     if edges.dtype != np.dtype(np.int64) or edges.ndim != 1 or edges.size < 1:
         raise KernelError("edges: need int64 of shape (n + 1,)")
     if int(edges[0]) < 0 or int(edges[-1]) > len(view) or np.any(edges[1:] < edges[:-1]):

@@ -1,9 +1,15 @@
 """Time tags: order, merging, coincidences, counts by label.
 
-Times are int64, labels (channels, detectors) uint8; all arrays are
-one-dimensional and of equal length where they belong together. With the
-compiled tier the work is done by ``csrc/tags*.c``; what stands here in NumPy
-is the definition. Running times depend on times and labels.
+Times are int64 in any unit, labels (channels, detectors) uint8; all arrays are
+one-dimensional, and of equal length where they belong together: KernelError
+otherwise. With the compiled tier the work is done by ``csrc/tags*.c``; what
+stands here in NumPy is the definition. Running times depend on times and labels.
+
+Imported from :mod:`qkdpp.kernels.compiled_tags`, because their other forms lie in
+the stages that use them: :func:`decode_t2` (also ``qkdpp.sources.picoquant_records``),
+:func:`decode_words` (``sources.sfifteen``), :func:`gate` (``timing.gate_portable``),
+:func:`fold` and :func:`slots` (``timing.fold``), :func:`correlate`
+(``timing.string_search``). ImportError where nothing is compiled.
 """
 
 from __future__ import annotations
@@ -14,8 +20,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qkdpp.core.errors import KernelError
 from qkdpp.kernels import compiled_tags
 from qkdpp.kernels.backend import backend
+from qkdpp.kernels.compiled_tags import correlate, decode_t2, decode_words, fold, gate, slots
+
+__all__ = [
+    "correlate",
+    "count_backward",
+    "count_labels",
+    "decode_t2",
+    "decode_words",
+    "fold",
+    "gate",
+    "match",
+    "merge",
+    "relabel",
+    "slots",
+    "sort",
+]
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -24,8 +47,26 @@ MOVES_PER_TAG: Final = 8
 """Moves by which nearly sorted tags may be put in order one by one; beyond that a full sort is faster."""
 
 
+def _ticks(*arrays: Ints) -> None:
+    if any(array.dtype != np.int64 or array.ndim != 1 for array in arrays):
+        raise KernelError("times: need int64 of shape (n,)")
+
+
+def _labels(*arrays: Bytes) -> None:
+    if any(array.dtype != np.uint8 or array.ndim != 1 for array in arrays):
+        raise KernelError("labels: need uint8 of shape (n,)")
+
+
+def _tags(ticks: Ints, labels: Bytes) -> None:
+    _ticks(ticks)
+    _labels(labels)
+    if ticks.size != labels.size:
+        raise KernelError(f"{ticks.size} times have {labels.size} labels")
+
+
 def count_backward(ticks: Ints) -> int:
     """How many of the ticks are earlier than the one before them."""
+    _ticks(ticks)
     if backend() == "c":
         return compiled_tags.count_backward(np.ascontiguousarray(ticks))
     return int(np.count_nonzero(ticks[1:] < ticks[:-1]))
@@ -33,6 +74,7 @@ def count_backward(ticks: Ints) -> int:
 
 def count_labels(labels: Bytes) -> Ints:
     """How often every label occurs, int64[256]."""
+    _labels(labels)
     if backend() == "c":
         return compiled_tags.count_labels(np.ascontiguousarray(labels))
     return np.bincount(labels, minlength=256)
@@ -40,6 +82,9 @@ def count_labels(labels: Bytes) -> Ints:
 
 def relabel(labels: Bytes, table: Bytes) -> int:
     """``labels = table[labels]`` in place (table: uint8[256]); returns the largest result, 0 of none."""
+    _labels(labels, table)
+    if table.size != 1 << 8:
+        raise KernelError(f"a table of labels has 256 entries, not {table.size}")
     if backend() == "c":
         return compiled_tags.relabel(labels, np.ascontiguousarray(table))
     # Several times as fast as an index array, which NumPy would widen to 64 bits first.
@@ -49,6 +94,7 @@ def relabel(labels: Bytes, table: Bytes) -> int:
 
 def sort(ticks: Ints, labels: Bytes) -> tuple[Ints, Bytes]:
     """Tags in time order, equal times in the order they had; copies. Fastest where little is out of order."""
+    _tags(ticks, labels)
     if backend() == "c":
         ticks, labels = ticks.copy(), labels.copy()
         if compiled_tags.settle(ticks, labels, MOVES_PER_TAG * ticks.size):
@@ -59,6 +105,8 @@ def sort(ticks: Ints, labels: Bytes) -> tuple[Ints, Bytes]:
 
 def merge(streams: Sequence[tuple[Ints, Bytes]]) -> tuple[Ints, Bytes]:
     """Sorted streams as one; equal times in the order of the streams."""
+    for ticks, labels in streams:
+        _tags(ticks, labels)
     if backend() != "c":
         empty = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8))
         ticks, labels = (np.concatenate(column) for column in zip(empty, *streams, strict=True))
@@ -75,8 +123,9 @@ def match(a: Ints, b: Ints, half_window: int) -> tuple[Ints, Ints]:
     """One-to-one coincidences: indices of the events of ``a`` and ``b`` (sorted) that are each other's nearest.
 
     Every event is used at most once; ``|a - b| <= half_window``; where two are equally far, the earlier one is the
-    nearest. Both results increase.
+    nearest. Both results increase, int64.
     """
+    _ticks(a, b)
     if not a.size or not b.size or half_window < 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     if backend() == "c":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qkdpp import kernels
 from qkdpp.core.errors import ConfigError
 from qkdpp.kernels import available, backend, compiled, use_backend
 
@@ -135,6 +136,22 @@ def test_an_instruction_set_without_compiled_kernels_is_an_error() -> None:
     done = run(WITHOUT_C + "from qkdpp.kernels import backend; backend()", QKDPP_ISA="portable")
     assert "ConfigError" in done.stderr
     assert "QKDPP_ISA is set" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["numba", "numpy"])
+def test_an_instruction_set_of_another_tier_is_an_error(name: str) -> None:
+    done = run("from qkdpp.kernels import backend; backend()", QKDPP_BACKEND=name, QKDPP_ISA="portable")
+    assert "ConfigError" in done.stderr
+    assert "unset one" in done.stderr
+
+
+def test_every_public_kernel_is_documented() -> None:
+    """Its name stands in the page of kernels, and its docstring says what it takes."""
+    page = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    names = [(kernels, name) for name in kernels.__all__] + [(kernels.tags, name) for name in kernels.tags.__all__]
+    for module, name in names:
+        assert f"`{name}`" in page, name
+        assert getattr(module, name).__doc__ or name == "Backend", name
 
 
 def test_importing_kernels_imports_no_heavy_library() -> None:

@@ -64,7 +64,7 @@ def test_gaps_at_every_length(kernels: Any, n: int) -> None:
         assert np.array_equal(compiled_bits.decode_gaps(code, n, LARGEST), np.cumsum(gaps + 1) - 1)
 
 
-@pytest.mark.parametrize("n", LENGTHS[:-1])
+@pytest.mark.parametrize("n", LENGTHS)
 def test_gaps_at_every_address(kernels: Any, arena: Arena, n: int) -> None:
     lib = kernels.lib
     for gaps in gap_sets(n)[::3]:
@@ -85,7 +85,7 @@ def test_gaps_at_every_address(kernels: Any, arena: Arena, n: int) -> None:
 
 
 @pytest.mark.parametrize("flip", [0, 1])
-@pytest.mark.parametrize("n", LENGTHS[:-1])
+@pytest.mark.parametrize("n", [0, *LENGTHS])
 def test_gaps_of_bits(kernels: Any, arena: Arena, n: int, flip: int) -> None:
     flags = np.random.default_rng(n).integers(0, 2, n, dtype=np.uint8)
     expected = gaps_of(np.flatnonzero(flags != flip))
@@ -99,7 +99,7 @@ def test_gaps_of_bits(kernels: Any, arena: Arena, n: int, flip: int) -> None:
 
 @pytest.mark.parametrize("p", [0.0, 0.001, 0.1, 0.3, 0.5, 0.7, 0.97, 1.0])
 def test_flags_and_slots_are_those_of_the_numpy_tier(kernels: Any, p: float) -> None:
-    for n in (0, *LENGTHS[:-1]):
+    for n in (0, *LENGTHS):
         flags = (np.random.default_rng(n).random(n) < p).astype(np.uint8)
         code = encode_bits(flags)
         assert code == by_numpy(encode_bits, flags)
@@ -148,6 +148,15 @@ def test_hostile_bytes_at_every_address(kernels: Any, arena: Arena) -> None:
     whole = arena.array("uint8_t", code)
     for n, limit in ((0, 5), (150, -1), (150, 1 << 62), (1 << 62, 5), ((1 << 64) - 1, 5)):
         assert kernels.lib.qk_gaps_decode(into, n, whole, code.size, limit) < 0
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_flags_at_every_address(kernels: Any, arena: Arena, n: int) -> None:
+    flags, positions = (np.random.default_rng(n).integers(0, high, n) for high in (2, n))
+    expected = flags.astype(np.uint8) ^ (np.bincount(positions, minlength=n) & 1).astype(np.uint8)
+    at = arena.array("uint8_t", flags.astype(np.uint8))
+    assert kernels.lib.qk_flags_flip(at, n, arena.array("int64_t", positions), n) == kernels.lib.QK_OK
+    assert np.array_equal(arena.read(at, "u1", n), expected)
 
 
 def test_positions_and_slots_out_of_range_are_refused(kernels: Any, arena: Arena) -> None:

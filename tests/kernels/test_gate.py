@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qkdpp.core.errors import KernelError
 from qkdpp.kernels import available
 from qkdpp.kernels.compiled_tags import GateTables
 from qkdpp.timing import gate_compiled, gate_portable
@@ -21,7 +23,7 @@ if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
 
 FIELDS = ("slots", "mask", "leader", "at_tick", "histogram", "counters")
-LENGTHS = (0, 1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 2047, 2048, 2049, 6000)
+LENGTHS = (0, 1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1023, 1024, 2047, 2048, 2049, 131_071)
 
 
 def increasing(rng: np.random.Generator, n: int, low: int, high: int) -> np.ndarray[Any, Any]:
@@ -144,6 +146,14 @@ def struct(arena: Arena, rules: GateRules) -> Any:
     fields |= {"n_gaps": rules.gap_start.size, "n_knots": clock.knot_ticks.size, "stop_tick": clock.stop_tick}
     fields |= {"dead_ticks": rules.dead_ticks, "half_gate": rules.half_gate_slots, "offset": rules.offset_slots}
     return arena.ffi.new("struct qk_gate_rules *", fields | {"bins": rules.bins})
+
+
+def test_arrays_that_do_not_belong_together_are_refused(kernels: Any) -> None:
+    ticks, channel, rules = example(1, 10, mean_ticks=5.0)
+    short = dataclasses.replace(rules, code=rules.code[:5])
+    for arguments in ((ticks, channel[1:], rules), (ticks, channel, short)):
+        with pytest.raises(KernelError, match="lengths differ"):
+            gate_compiled.clicks(*arguments)
 
 
 def test_rules_that_do_harm_are_refused(kernels: Any, arena: Arena) -> None:

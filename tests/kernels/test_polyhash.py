@@ -137,6 +137,19 @@ def test_misaligned_and_writable_buffers() -> None:
         assert poly_hash(key, memoryview(data)[offset : offset + 1500]) == poly_hash(key, bytes(data[offset:])[:1500])
 
 
+def test_arrays_are_their_bytes(tier: str) -> None:
+    words, key = np.arange(40, dtype="<u8"), np.arange(2, dtype="<u8")
+    for n in (0, 1, 16, 33, 320):
+        assert poly_hash(key, words, n) == poly_hash(key.tobytes(), words.tobytes()[:n])
+    assert poly_hash(key, words) == poly_hash(key.tobytes(), words.tobytes())
+    assert poly_hash(key, words[:0]) == poly_hash(key.tobytes(), b"")
+    for wrong in (-1, 321):
+        with pytest.raises(KernelError, match="320 are there"):
+            poly_hash(key, words, wrong)
+    with pytest.raises(KernelError, match="in a row"):
+        poly_hash(key, words[::2])
+
+
 def test_threads_do_not_share_digests() -> None:
     key = stream("key", 16)
     messages = [stream(str(i), 20_000) for i in range(8)]

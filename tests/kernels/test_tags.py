@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qkdpp.core.errors import FormatError
+from qkdpp.core.errors import FormatError, KernelError
 from qkdpp.kernels import available, compiled_tags, tags
 from qkdpp.sources.picoquant_records import LAYOUTS, Decoder
 from qkdpp.sources.sfifteen import Unroller
@@ -19,7 +19,7 @@ from qkdpp.sources.sfifteen import Unroller
 if "c" not in available():
     pytest.skip("the compiled kernels are not built here", allow_module_level=True)
 
-LENGTHS = (0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1023, 1024, 4095, 4096, 4097, 20_000)
+LENGTHS = (0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 1023, 1024, 4095, 4096, 4097, 131_071)
 FAMILIES = {
     compiled_tags.PICOHARP: 0x00010203,
     compiled_tags.HYDRAHARP_1: 0x00010204,
@@ -155,9 +155,9 @@ def test_words_with_a_shift_out_of_range_are_refused(kernels: Any) -> None:
         assert status == kernels.lib.QK_BAD_SIZE
 
 
-@pytest.mark.parametrize("length", [1, 15, 64, 1000])
+@pytest.mark.parametrize("length", LENGTHS)
 def test_correlation_with_a_string(kernels: Any, arena: Arena, length: int) -> None:
-    for n_shifts in (1, 7, 64, 129, 1023, 3000):
+    for n_shifts in (0, 1, 7, 63, 64, 65, 129, 1023, 3000, 131_071):
         n = 40
         at, row = RNG.integers(-length - 5, n_shifts + 5, n), RNG.integers(0, 4, n, dtype=np.uint8)
         at[:2] = -(1 << 63), (1 << 63) - 1
@@ -165,8 +165,9 @@ def test_correlation_with_a_string(kernels: Any, arena: Arena, length: int) -> N
         before = RNG.integers(-1000, 1000, n_shifts).astype(np.int32)
         expected = before.copy()
         for first, which in zip(at.tolist(), row.tolist(), strict=True):
-            for k in range(max(0, -first), min(length, n_shifts - first)):
-                expected[first + k] += scores[which, k]
+            begin, end = max(0, -first), min(length, n_shifts - first)
+            if begin < end:
+                expected[first + begin : first + end] += scores[which, begin:end]
         total = arena.array("int32_t", before)
         clicks = arena.array("int64_t", at), arena.array("uint8_t", row), n
         string = arena.array("int8_t", scores), length
@@ -218,6 +219,18 @@ def test_match(kernels: Any, arena: Arena, spacing: float, half_window: int) -> 
         arena.used.clear()
 
 
+def test_match_of_many(kernels: Any, arena: Arena) -> None:
+    a, b = sorted_ticks(LENGTHS[-1], 10**6), sorted_ticks(LENGTHS[-1] - 5, 10**6)
+    room = b.size + kernels.lib.QK_MATCH_ROOM
+    in_a, in_b = (arena.array("int64_t", np.zeros(room, "i8")) for _ in range(2))
+    count = arena.array("uint64_t", np.zeros(1, "u8"))
+    at = arena.array("int64_t", a), a.size, arena.array("int64_t", b), b.size
+    assert kernels.lib.qk_tags_match(in_a, in_b, room, count, *at, 3) == kernels.lib.QK_OK
+    for pointer, indices in zip((in_a, in_b), by_numpy(tags.match, a, b, 3), strict=True):
+        assert arena.read(count, "u8", 1)[0] == indices.size
+        np.testing.assert_array_equal(arena.read(pointer, "i8", indices.size), indices)
+
+
 def test_match_without_room_is_refused(kernels: Any) -> None:
     one = kernels.ffi.new("int64_t[1]")
     count = kernels.ffi.new("uint64_t *")
@@ -263,6 +276,31 @@ def test_merge_of_any_number_of_streams(kernels: Any) -> None:
         streams = [(sorted_ticks(50 + i, 60), np.full(50 + i, i, dtype=np.uint8)) for i in range(k)]
         for mine, theirs in zip(tags.merge(streams), by_numpy(tags.merge, streams), strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+def test_other_types_and_lengths_are_refused(tier: str) -> None:
+    ticks, labels = np.arange(5), np.zeros(5, dtype=np.uint8)
+    for call in (
+        lambda: tags.sort(ticks, labels[:4]),
+        lambda: tags.merge([(ticks, labels), (ticks[:3], labels)]),
+        lambda: tags.merge([(ticks.astype(np.int32), labels)]),
+        lambda: tags.match(ticks, ticks.astype(np.uint64), 1),
+        lambda: tags.match(ticks.reshape(5, 1), ticks, 1),
+        lambda: tags.relabel(labels, labels),
+        lambda: tags.count_labels(ticks),
+        lambda: tags.count_backward(labels),
+    ):
+        with pytest.raises(KernelError):
+            call()
+
+
+def test_arrays_that_do_not_belong_together_are_refused(kernels: Any) -> None:
+    table, scores = np.zeros(31, dtype=np.uint8), np.zeros((4, 5), dtype=np.int8)
+    with pytest.raises(KernelError, match="lengths differ"):
+        tags.decode_words(np.zeros(3, dtype=np.uint64), 10, table, 0, 0)
+    for at, known in ((np.zeros(2, "i8"), scores), (np.zeros(3, "i8"), scores[:3])):
+        with pytest.raises(KernelError, match="lengths differ"):
+            tags.correlate(np.zeros(9, dtype=np.int32), at, np.zeros(3, dtype=np.uint8), known)
 
 
 TICKS = st.lists(st.integers(-30, 30), max_size=40).map(lambda x: np.array(sorted(x), dtype=np.int64))
