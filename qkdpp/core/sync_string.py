@@ -32,6 +32,16 @@ class SyncString:
         """Which pulse numbers belong to the string (NumPy divides by one number faster than it finds the rest)."""
         return pulses - pulses // self.frame * self.frame < self.length
 
+    def members(self, pulses: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Indices of the pulse numbers that belong to the string; ``pulses`` increase, 0 or more."""
+        first, last = (int(pulses[at]) // self.frame for at in (0, -1)) if pulses.size else (0, 0)
+        if 8 * (last - first + 1) > pulses.size:
+            return np.flatnonzero(self.mask(pulses))
+        starts = np.arange(first, last + 1, dtype=np.int64) * self.frame
+        low, high = np.searchsorted(pulses, starts), np.searchsorted(pulses, starts + self.length)
+        each = high - low
+        return np.arange(each.sum(), dtype=np.int64) + np.repeat(high - np.cumsum(each), each)
+
     def states(self, pulses: NDArray[np.int64]) -> NDArray[np.uint8]:
         """State of each pulse number of the string: ``2 * basis + bit`` (basis 0 = Z, 1 = X), uniform, uint8."""
         return (expand_blocks(self.seed, "sync string", pulses)[:, 0] & 3).astype(np.uint8)

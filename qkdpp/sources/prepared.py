@@ -24,7 +24,6 @@ from qkdpp.sources.prepared_states import (
     Codes,
     PreparedHeader,
     Slots,
-    count_codes,
     pattern_codes,
     pattern_totals,
     seed_codes,
@@ -141,8 +140,7 @@ class _Full:
         self.counted = np.zeros(header.n_codes, dtype=np.int64)
         for slots in slot_chunks(header.n_pulses):
             codes = self._read(data, int(slots[0]), slots.size)
-            fields.check_codes("codes", header, slots, codes)
-            self.counted += count_codes(header, slots, codes)
+            self.counted += fields.counted("codes", header, slots, codes)
 
     def _read(self, data: h5py.Dataset, first: int, n: int) -> Codes:
         """Codes ``first`` (a multiple of CHUNK) to ``first + n``."""
@@ -179,8 +177,7 @@ class _Detected:
             part, stored = gaps[first : first + n], self._stored(data, first, n)
             slots = fields.slots_from_gaps(part, last, header.n_pulses, first == 0)
             codes = unpack_codes(stored, header.bits_per_code, n)
-            fields.check_codes("codes", header, slots, codes)
-            counted += count_codes(header, slots, codes)
+            counted += fields.counted("codes", header, slots, codes)
             last = int(slots[-1])
             narrow = part.astype(np.min_scalar_type(int(part.max())))
             n_kept += narrow.nbytes + stored.nbytes

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from qkdpp.core.errors import FormatError
 from qkdpp.core.sync_string import SyncString
-from qkdpp.sources.prepared_states import Codes, PreparedHeader, Slots, overlay_string
+from qkdpp.kernels.tags import count_labels
+from qkdpp.sources.prepared_states import Codes, PreparedHeader, Slots
 
 if TYPE_CHECKING:
     import h5py
@@ -125,12 +126,20 @@ class Fields:
             self.fail(name, f"claims {data.nbytes} bytes, the file stores {data.id.get_storage_size()}")
         return data
 
-    def check_codes(self, name: str, header: PreparedHeader, slots: Slots, codes: Codes) -> None:
-        """Codes in range, and equal to the public string where it lies."""
+    def counted(self, name: str, header: PreparedHeader, slots: Slots, codes: Codes) -> NDArray[np.int64]:
+        """Pulses by code (int64[4 K]) without those of the public string; checks the range, and the string's states.
+
+        ``slots`` increase.
+        """
         if codes.size and int(codes.max()) >= header.n_codes:
             self.fail(name, f"a code of {int(codes.max())} with {len(header.intensities)} intensities")
-        if not np.array_equal(overlay_string(header, slots, codes), codes):
+        counts = count_labels(codes)[: header.n_codes]
+        if header.sync_string is None:
+            return counts
+        public = header.sync_string.members(slots)
+        if not np.array_equal(header.sync_string.states(slots[public]), codes[public]):
             self.fail(name, "pulses of the public string do not have its states")
+        return np.asarray(counts - count_labels(codes[public])[: header.n_codes])
 
     def slots_from_gaps(self, gaps: Slots, last: int, n_pulses: int, at_start: bool) -> Slots:
         """Pulse numbers from stored gaps after pulse ``last``; the very first gap counts from pulse 0."""
