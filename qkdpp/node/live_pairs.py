@@ -95,6 +95,15 @@ class PairBlocks:
         self._anchor = (number, self.begin(number) + round(offset_s * AS_PER_S / self.tick_as), rate)
 
 
+def lost_share(tags: TimeTags, length_s: float) -> float:
+    """Share of an interval of ``length_s`` that is lost; ``tags`` as given out by :meth:`PairBlocks.take`."""
+    lost, until = 0, 0
+    for start, end in sorted(tags.lost):
+        lost += max(0, end - max(start, until))
+        until = max(until, end)
+    return lost * tags.tick_as / AS_PER_S / length_s
+
+
 def _last_tick(chunk: TimeTags) -> int:
     ends = [int(chunk.ticks[-1])] if len(chunk) else []
     return max(ends + [end for _, end in chunk.lost])

@@ -8,18 +8,21 @@ followed from block to block.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from typing import Literal
 
+from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.bits import Bits
 from qkdpp.core.devices import TimeTagger
 from qkdpp.core.errors import LinkError
-from qkdpp.core.stage import Message
+from qkdpp.core.stage import Message, Stage
 from qkdpp.core.tags import TimeTags
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Begin, ProposePairs
-from qkdpp.node.live_pairs import PairBlocks
+from qkdpp.node.live_pairs import PairBlocks, lost_share
 from qkdpp.node.pump import Delivery, Pump
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sink import BlockEnd
@@ -32,6 +35,8 @@ from qkdpp.timing.pair_values import Matched
 
 _log = logging.getLogger("qkdpp.node")
 
+MOST_LOST = 0.5
+"""An interval of which more is lost does not become a block: its clock would be looked for in vain, and at length."""
 LATE_S = 5.0
 """Bob's interval may be complete so much later than Alice's."""
 
@@ -153,6 +158,10 @@ class PairEnd:
             tags = None if number is None or self._blocks is None else self._blocks.take(number)
         if number is None or tags is None:
             return
+        if (lost := lost_share(tags, self._block_s)) > MOST_LOST:
+            self.progress.dropped_blocks += 1
+            _log.warning("interval %d is dropped: %.0f %% of it is lost", number, 100 * lost)
+            return
         block = self._runner.new_number()
         self._runner_send(ProposePairs(block=block, epoch=self._epoch, number=number), loop)
         self.progress.doing = "distilling"
@@ -174,13 +183,29 @@ class PairEnd:
                 tags = None if self._blocks is None else self._blocks.take(proposed.number)
                 gone = self._blocks is not None and self._blocks.next > proposed.number and tags is None
             if tags is not None:
+                if (lost := lost_share(tags, self._block_s)) > MOST_LOST:
+                    await self._refuse(proposed, f"{100 * lost:.0f} % of it is lost")
+                    return
                 self.progress.doing = "distilling"
                 await self._open(proposed.block, proposed.number, tags)
                 return
             if gone:
                 break
             await asyncio.sleep(0.05)
-        _log.warning("block %d: interval %d is not here; it is dropped", proposed.block, proposed.number)
+        if not self._stop.is_set():
+            await self._refuse(proposed, "it is not here")
+
+    async def _refuse(self, proposed: ProposePairs, why: str) -> None:
+        """Ends a block before it begins, here and at the peer."""
+        self.progress.dropped_blocks += 1
+        _log.warning("block %d: interval %d is dropped: %s", proposed.block, proposed.number, why)
+
+        def refused() -> Stage[Bits]:
+            yield from ()
+            raise Abort(AbortReason.TOO_FEW_DETECTIONS, interval=proposed.number, why=why)
+
+        with contextlib.suppress(LinkError):
+            await self._runner.open(proposed.block, refused(), BlockLog(now=self._now))
 
     async def _open(self, block: int, number: int, tags: TimeTags) -> None:
         log = BlockLog(now=self._now)

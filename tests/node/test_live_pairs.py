@@ -10,7 +10,7 @@ import pytest
 from qkdpp.core.devices import Chunk
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import TimeTags
-from qkdpp.node.live_pairs import PairBlocks
+from qkdpp.node.live_pairs import PairBlocks, lost_share
 from qkdpp.node.pump import Delivery, Pump
 
 TICK_AS = 2_000_000_000
@@ -68,6 +68,11 @@ def test_a_loss_that_comes_to_light_late_lies_in_the_intervals_it_concerns() -> 
     cutter.confirm(16_000_000)
     lost = [cutter.take(number).lost for number in range(3)]  # type: ignore[union-attr]
     assert lost == [((4_000_000, 5_000_000),), ((0, 5_000_000),), ((0, 400_000),)]
+
+
+def test_overlapping_losses_count_once() -> None:
+    part = tags(0, 1_000_000, lost=((0, 400_000), (200_000, 500_000), (100_000, 150_000), (750_000, 1_000_000)))
+    assert lost_share(part, 0.002) == pytest.approx(0.75)
 
 
 def test_a_loss_told_of_without_tags_is_kept() -> None:
