@@ -99,8 +99,6 @@ def tier_name(tier: Tier) -> str:
     """The tier in words."""
     if tier == "numpy":
         return "numpy"
-    if tier == "loops":
-        return kernels.loops()
     return " ".join(word for word in (kernels.backend(), kernels.isa()) if word)
 
 

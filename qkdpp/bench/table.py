@@ -13,7 +13,7 @@ _INDENT = "    "
 _HEAD = f"{'kernel':<22}{'size':<26}{'rate':>15}{'quartiles':>12}{'goal':>16}{'dB':>7}"
 _CORRECTION_HEAD = (
     f"{'':9}{'QBER':>7}{'f':>8}{'goal':>6}{'verified':>10}{'/ log2 C':>10}{'failed':>12}{'rounds':>8}"
-    f"{'bytes/kbit':>12}{'Mbit/s':>9}"
+    f"{'messages':>10}{'bytes/kbit':>12}{'Mbit/s':>8}"
 )
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -81,7 +81,7 @@ def _efficiency(row: Row) -> str:
     return (
         f"{row.kernel:<9}{100 * (row.figures['qber'] or 0.0):>5.2f} %{figure('f', 4):>8}{figure('f goal', 2):>6}"
         f"{figure('f verified', 4):>10}{figure('over log2 C', 4):>10}{failed:>12}{figure('round trips', 0):>8}"
-        f"{traffic:>12.1f}{row.rate / 1e6:>9.1f}"
+        f"{figure('messages', 0):>10}{traffic:>12.1f}{row.rate / 1e6:>8.1f}"
     )
 
 

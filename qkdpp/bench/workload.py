@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-Tier: TypeAlias = Literal["kernels", "loops", "numpy"]
-"""What computes: the tier in use, the tier of kernels without a C form, or NumPy and Python in every tier."""
+Tier: TypeAlias = Literal["kernels", "numpy"]
+"""What computes: the tier in use, or NumPy and Python in every tier."""
 Figures: TypeAlias = dict[str, float | None]
 Job: TypeAlias = Callable[[], object]
 

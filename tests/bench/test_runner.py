@@ -119,4 +119,3 @@ def test_a_peer_that_fails_is_not_called_missing():
 def test_tiers():
     assert tier_name("numpy") == "numpy"
     assert tier_name("kernels") == " ".join(word for word in (backend(), isa()) if word)
-    assert tier_name("loops") in {"numba", "numpy"}
