@@ -52,6 +52,7 @@ block_s = {block_s}
 [devices.tagger]
 driver = "{driver}"
 url = "sim://{role}/tagger?lab=lab.json"
+options = {{ {options} }}
 [receiver]
 tagger = "tagger"
 channels = {{ 1 = "Z0", 2 = "Z1", 3 = "X0", 4 = "X1" }}
@@ -121,7 +122,7 @@ def laboratory(folder: Path, kind: str, *, pair_rate_hz: float, seed: int = 3) -
 
 
 @contextlib.asynccontextmanager
-async def two_nodes(folder: Path, driver: str, *, block_s: float) -> AsyncIterator[tuple[End, End]]:
+async def two_nodes(folder: Path, driver: str, *, block_s: float, options: str = "") -> AsyncIterator[tuple[End, End]]:
     """Alice and Bob over loopback; stopped in order at the end."""
     create_pool(folder / "alice.pool", 4000, OsEntropy())
     shutil.copy(folder / "alice.pool", folder / "bob.pool")
@@ -130,7 +131,7 @@ async def two_nodes(folder: Path, driver: str, *, block_s: float) -> AsyncIterat
 
         def start(role: Side, link: str) -> tuple[End, asyncio.Task[None]]:
             path = folder / f"{role}.toml"
-            path.write_text(NODE.format(role=role, link=link, driver=driver, block_s=block_s))
+            path.write_text(NODE.format(role=role, link=link, driver=driver, block_s=block_s, options=options))
             store, seen = MemoryStore(), Seen()
             made = stack.enter_context(assembled(load_node(path), store, now=time.monotonic, watchers=[seen]))
             return End(made, store, seen), asyncio.create_task(made.node.run())

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
 from qkdpp_drivers.sim.faults import Faults
-from qkdpp_drivers.sim.hosts import Host, PtyHost, TcpHost
+from qkdpp_drivers.sim.hosts import LOOPBACK, Host, PtyHost, TcpHost, ZmqHost
 from qkdpp_drivers.sim.optics.dd100 import SimDd100
 from qkdpp_drivers.sim.optics.dg645 import SimDg645
 from qkdpp_drivers.sim.optics.dmm import SimDmm
 from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
 from qkdpp_drivers.sim.ports import Edges, EdgeSource
 from qkdpp_drivers.sim.simulated import Clock, SteppedClock
+from qkdpp_drivers.sim.taggers.id900 import SimDataLinkTarget, SimId900
 from qkdpp_drivers.sim.taggers.raw64 import SimRaw64
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.sim.transmitter import SimTransmitter
@@ -85,6 +88,35 @@ class _Side:
         return self.world.edges(self.side, until_s)
 
 
+class _Id900Host(ZmqHost):
+    """The unit, with DataLinkTarget beside it."""
+
+    def __init__(self, unit: SimId900, link: SimDataLinkTarget) -> None:
+        super().__init__(unit)
+        self._link = ZmqHost(link)
+
+    def __enter__(self) -> Self:
+        self._link.__enter__()
+        super().__enter__()
+        self.url += f"?dlt={LOOPBACK}:{self._link.port}&stream_port={_free_ports(4)}"
+        return self
+
+    def stop(self) -> None:
+        """See the base class."""
+        self._link.stop()
+        super().stop()
+
+
+def _free_ports(n: int) -> int:
+    """First of ``n`` ports in a row that are free now."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            first: int = stack.enter_context(socket.create_server((LOOPBACK, 0))).getsockname()[1]
+            for further in range(1, n):
+                stack.enter_context(socket.create_server((LOOPBACK, first + further)))
+            return first
+
+
 def _pulsed(world: World) -> PulsedWorld:
     if not isinstance(world, PulsedWorld):
         raise ValueError("this instrument needs a pulsed world (a bb84 scenario)")
@@ -104,6 +136,16 @@ def _tdc1(side: int) -> Kind:
     def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
         made = SimTdc1(_edges(world, side), clock=SteppedClock(clock, STEP_S), faults=Faults(SimTdc1.FAULTS), rng=rng)
         return made, PtyHost(made)
+
+    return make
+
+
+def _id900(side: int) -> Kind:
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        clock = SteppedClock(clock, STEP_S)
+        unit = SimId900(_edges(world, side), clock=clock, faults=Faults(SimId900.FAULTS), rng=rng)
+        link = SimDataLinkTarget(unit, clock=clock, faults=Faults(SimDataLinkTarget.FAULTS), rng=rng)
+        return unit, _Id900Host(unit, link)
 
     return make
 
@@ -151,6 +193,8 @@ KINDS: dict[str, Kind] = {
     "transmitter": _transmitter,
     "tdc1-alice": _tdc1(0),
     "tdc1-bob": _tdc1(1),
+    "id900-alice": _id900(0),
+    "id900-bob": _id900(1),
     "raw64-bob": _raw64,
     "dg645-gates": _dg645,
     "oz_epc-rectilinear": _oz_epc(0),
