@@ -100,6 +100,11 @@ int qk_tags_count(uint64_t *counts, const uint8_t *labels, size_t n);
 int qk_tags_match(int64_t *in_a, int64_t *in_b, size_t capacity, uint64_t *n_pairs, const int64_t *a, size_t n_a,
                   const int64_t *b, size_t n_b, int64_t half_window);
 
+/* The labels of tags (sorted) at the times wanted, of the first one where times are equal; `missing` where there is none.
+ * Fast where the times wanted do not decrease. */
+int qk_tags_lookup(uint8_t *found, const int64_t *wanted, size_t n_wanted, const int64_t *ticks, const uint8_t *labels,
+                   size_t n, uint8_t missing);
+
 /* Two sorted streams as one; where times are equal, a comes first. */
 int qk_tags_merge(int64_t *ticks, uint8_t *labels, const int64_t *a, const uint8_t *labels_a, size_t n_a,
                   const int64_t *b, const uint8_t *labels_b, size_t n_b);

@@ -249,3 +249,22 @@ int qk_tags_merge(int64_t *ticks, uint8_t *labels, const int64_t *a, const uint8
     merge_rest(&second);
     return QK_OK;
 }
+
+int qk_tags_lookup(uint8_t *found, const int64_t *wanted, size_t n_wanted, const int64_t *ticks, const uint8_t *labels,
+                   size_t n, uint8_t missing)
+{
+    int64_t before = INT64_MIN;
+    size_t at = 0;
+    for (size_t i = 0; i < n_wanted; i++) {
+        const int64_t tick = tags_load(wanted + i);
+        if (tick < before) {
+            at = lower_bound(ticks, n, tick);
+        }
+        while (at < n && tags_load(ticks + at) < tick) {
+            at++;
+        }
+        found[i] = at < n && tags_load(ticks + at) == tick ? labels[at] : missing;
+        before = tick;
+    }
+    return QK_OK;
+}

@@ -225,6 +225,17 @@ def match(a: Ints, b: Ints, half_window: int) -> tuple[Ints, Ints]:
     return _shrunk(in_a, n), _shrunk(in_b, n)
 
 
+def lookup(ticks: Ints, labels: Bytes, wanted: Ints, missing: int) -> Bytes:
+    """Same arguments and same result as :func:`qkdpp.kernels.tags.lookup`."""
+    found = np.empty(wanted.size, dtype=np.uint8)
+    _ensure(
+        _kernels()[0].qk_tags_lookup(
+            _at(found, out=True), _at(wanted), wanted.size, _at(ticks), _at(labels), ticks.size, missing
+        )
+    )
+    return found
+
+
 def merge(ticks_a: Ints, labels_a: Bytes, ticks_b: Ints, labels_b: Bytes) -> tuple[Ints, Bytes]:
     """Two sorted streams as one; where times are equal, a comes first."""
     n = ticks_a.size + ticks_b.size

@@ -11,6 +11,7 @@ import numpy as np
 
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.tags import TimeTags, concatenate, ticks_from_ps
+from qkdpp.kernels.tags import count_labels
 from qkdpp.offline.runfile import PartySection, RunFile
 from qkdpp.sources import ReadStats, open_recording
 from qkdpp.sources.prepared import PreparedRecord, read_prepared
@@ -111,7 +112,7 @@ MAX_PLAUSIBLE_HZ = 1e9
 def oddities(tags: TimeTags, section: PartySection, party: str) -> list[str]:
     """What in the tags does not fit the channel map or any instrument, in words."""
     found = []
-    counts = dict(zip(tags.channel_ids, np.bincount(tags.channel, minlength=len(tags.channel_ids)), strict=True))
+    counts = dict(zip(tags.channel_ids, count_labels(tags.channel).tolist(), strict=False))
     roles = section.channel_roles(party)
     present = {channel for channel, n in counts.items() if n}
     missing = [f"{channel} ({role})" for channel, role in roles.items() if channel not in present and role != "ignore"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.sync_string import SyncString
-from qkdpp.kernels.tags import count_backward
+from qkdpp.kernels.tags import count_backward, lookup
 from qkdpp.sources.prepared_file import FORMAT_NAME, Fields, Mode, open_record, read_header
 from qkdpp.sources.prepared_states import (
     CHUNK,
@@ -203,12 +203,7 @@ class _Detected:
                 stored = self._stored(data["codes"], first, gaps.size)
             held = np.cumsum(gaps, dtype=np.int64) + (self.before[number] if number else 0)
             codes = unpack_codes(stored, self.header.bits_per_code, gaps.size)
-
-            def find(wanted: Slots) -> Codes:
-                at = np.searchsorted(held, wanted).clip(max=held.size - 1)
-                return np.where(held[at] == wanted, codes[at], np.uint8(NOT_HELD))
-
-            return find
+            return lambda wanted: lookup(held, codes, wanted, NOT_HELD)
 
         return _by_chunk(self.path, slots, np.searchsorted(self.before, slots) - 1, chunk)
 

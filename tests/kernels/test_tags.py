@@ -325,3 +325,17 @@ def test_pairs_are_one_to_one_and_each_others_nearest(kernels: Any, a: Any, b: A
         away = abs(int(a[i]) - int(b[j]))
         assert away <= half_window
         assert away == np.abs(a[i] - b).min() == np.abs(b[j] - a).min()
+
+
+def test_lookup(kernels: Any, arena: Arena) -> None:
+    for n in LENGTHS:
+        ticks, labels = sorted_ticks(n, 3 * n + 1), RNG.integers(0, 200, n, dtype=np.uint8)
+        for wanted in (sorted_ticks(n // 2 + 3, 4 * n + 9), RNG.permutation(ticks)[:200]):
+            out = arena.buffer(wanted.size)
+            held = arena.array("int64_t", ticks), arena.array("uint8_t", labels), n, 255
+            at = arena.array("int64_t", wanted), wanted.size
+            assert kernels.lib.qk_tags_lookup(out, *at, *held) == kernels.lib.QK_OK
+            first = dict(zip(ticks.tolist()[::-1], labels.tolist()[::-1], strict=True))
+            expected = [first.get(tick, 255) for tick in wanted.tolist()]
+            assert arena.read(out, "u1", wanted.size).tolist() == expected
+            assert by_numpy(tags.lookup, ticks, labels, wanted, 255).tolist() == expected
