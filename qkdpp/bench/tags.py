@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qkdpp.bench import arrivals
 from qkdpp.bench.data import generator, sorted_ticks
+from qkdpp.bench.tag_data import AREA, DELAY_TICKS, MEAN_GAP_PS, PERIOD_PS, Pulsed, Recorded, pulsed, recorded
 from qkdpp.bench.workload import Effort, Figures, Job, Peer, Workload, power
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.tags import TimeTags
 from qkdpp.kernels.backend import backend
 from qkdpp.kernels.tags import match, merge
-from qkdpp.sources import open_recording, read_all, write_recording
+from qkdpp.sources import open_recording, read_all
 from qkdpp.sources.picoquant import read_ptu
 from qkdpp.sources.picoquant_records import Decoder, Layout
 from qkdpp.timing import detect as gating
-from qkdpp.timing.clock import Clock
 from qkdpp.timing.gate_rules import GateRules
 
-AREA = "tags"
 COUNT = {Effort.TINY: 1000, Effort.QUICK: 1 << 20, Effort.FULL: 1 << 22}
 T2_GOAL, GATE_GOAL, MATCH_GOAL = 150e6, 150e6, 250e6
 OVER_PTUFILE, OVER_TOMTAG = 3.0, 1.2
 
-MEAN_GAP_PS = 1_000_000
-"""A million tags a second: an overflow record comes every 33 tags."""
-PERIOD_PS = 1600
-JITTER_PS = 50.0
 GATE_PS = 800.0
 DEAD_TIME_NS = 20.0
-DELAY_TICKS = {0: 0.0, 1: 25.5, 2: -40.25, 3: 10.0}
 DETECTOR_OF_CHANNEL = {0: 0, 1: 1, 2: 2, 3: 3}
-NOISE = 0.1
-"""Share of clicks that lie anywhere in the period."""
 HALF_WINDOW = 500
 
 Ints = NDArray[np.int64]
@@ -47,14 +36,7 @@ Ints = NDArray[np.int64]
 def workloads(effort: Effort) -> list[Workload]:
     """The rows of this area."""
     n = COUNT[effort]
-    return [_t2(n), _t2_records(n), _merge(n), _gate(n), _detect(n), _match(n)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
-class Recorded:
-    """A T2 file in a folder that goes away with this value."""
-
-    path: Path
+    return [_t2(n), _t2_records(n), _merge(n), _gate(n), _detect(n), _match(n), *arrivals.workloads(effort, n)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,21 +50,6 @@ class Records:
     ids: NDArray[np.uint8]
 
 
-def _recorded(n: int) -> Recorded:
-    rng = generator(n)
-    tags = TimeTags(
-        ticks=sorted_ticks(n, MEAN_GAP_PS, rng),
-        channel=rng.integers(0, 4, n, dtype=np.uint8),
-        channel_ids=(1, 2, 3, 4),
-        tick_as=1_000_000,
-    )
-    folder = tempfile.mkdtemp()
-    recorded = Recorded(path=Path(folder) / "tags.ptu")
-    weakref.finalize(recorded, shutil.rmtree, folder)
-    write_recording(recorded.path, [tags], format="ptu")
-    return recorded
-
-
 def _t2(n: int) -> Workload:
     """From a file in the page cache to all tags in memory."""
     return Workload(
@@ -92,7 +59,7 @@ def _t2(n: int) -> Workload:
         amount=n,
         unit="tag",
         tier="kernels",
-        prepare=lambda: _recorded(n),
+        prepare=lambda: recorded(n),
         run=lambda d: read_all(open_recording(d.path)),
         goal=T2_GOAL,
         peers=(Peer(name="ptufile", install="pip install ptufile", prepare=ptufile_t2, asked=OVER_PTUFILE),),
@@ -114,11 +81,11 @@ def _t2_records(n: int) -> Workload:
     """Decoding alone, of records in memory to arrays that are there."""
 
     def prepare() -> Records:
-        recorded = _recorded(n)
-        header = read_ptu(recorded.path)
-        words = np.fromfile(recorded.path, dtype="<u4", offset=header.data_offset)
+        file = recorded(n)
+        header = read_ptu(file.path)
+        words = np.fromfile(file.path, dtype="<u4", offset=header.data_offset)
         time, ids = np.zeros(words.size, dtype=np.int64), np.zeros(words.size, dtype=np.uint8)
-        return Records(recorded=recorded, layout=header.layout, words=words, time=time, ids=ids)
+        return Records(recorded=file, layout=header.layout, words=words, time=time, ids=ids)
 
     return Workload(
         area=AREA,
@@ -169,39 +136,11 @@ def _merge(n: int) -> Workload:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Pulsed:
-    """Tags of four detectors behind a pulsed source, and the clock."""
-
-    tags: TimeTags
-    clock: Clock
-
-
-def _pulsed(n: int) -> Pulsed:
-    rng = generator(n)
-    slots = sorted_ticks(n, MEAN_GAP_PS // PERIOD_PS, rng)
-    within = np.where(rng.random(n) < NOISE, rng.uniform(0, PERIOD_PS, n), rng.normal(0, JITTER_PS, n))
-    ticks = np.sort(slots * PERIOD_PS + within.astype(np.int64))
-    tags = TimeTags(
-        ticks=ticks, channel=rng.integers(0, 4, n, dtype=np.uint8), channel_ids=(0, 1, 2, 3), tick_as=1_000_000
-    )
-    knots = np.arange(0, int(ticks[-1]) + 1, 10**10, dtype=np.int64)
-    clock = Clock(
-        knot_ticks=knots,
-        knot_slot=knots // PERIOD_PS,
-        knot_fraction=np.zeros(knots.size),
-        slots_per_tick=np.full(knots.size, 1 / PERIOD_PS),
-        locked=np.ones(knots.size, dtype=np.bool_),
-        stop_tick=int(ticks[-1]) + 1,
-    )
-    return Pulsed(tags=tags, clock=clock)
-
-
 def _gate(n: int) -> Workload:
     """The pass alone: clock, gate, slot, detector, blanking."""
 
     def prepare() -> tuple[TimeTags, GateRules]:
-        data = _pulsed(n)
+        data = pulsed(n)
         rules = gating.gate_rules(
             data.tags,
             data.clock,
@@ -235,7 +174,7 @@ def _detect(n: int) -> Workload:
         amount=n,
         unit="tag",
         tier="kernels",
-        prepare=lambda: _pulsed(n),
+        prepare=lambda: pulsed(n),
         run=_detected,
         figures=lambda data, found: {"detections per tag": len(found) / len(data.tags)},
     )
