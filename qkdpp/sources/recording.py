@@ -56,13 +56,24 @@ class _Channels:
 
     def index_at_once(self, ids: NDArray[np.integer]) -> NDArray[np.uint8]:
         """The same, into the memory of ``ids`` where its type allows it."""
-        if ids.dtype != np.uint8:
+        if ids.dtype != np.uint8 or any(not 0 <= channel <= _UNKNOWN for channel in self.ids):
             return self.index(ids)
         channel = ids.view(np.uint8)
+        table = self._bijection()
         for start in range(0, ids.size, _INDEXED_AT_ONCE):
             part = channel[start : start + _INDEXED_AT_ONCE]
-            part[:] = self.index(part)
+            if relabel(part, table) >= len(self.ids):
+                relabel(part, np.argsort(table).astype(np.uint8))
+                part[:] = self.index(part)
+                table = self._bijection()
         return channel
+
+    def _bijection(self) -> NDArray[np.uint8]:
+        """Indices of the ids 0 to 255, those without one behind them: nothing is lost by looking up."""
+        order = [*self.ids, *(channel for channel in range(_UNKNOWN + 1) if channel not in self.ids)]
+        table = np.empty(_UNKNOWN + 1, dtype=np.uint8)
+        table[order] = np.arange(_UNKNOWN + 1)
+        return table
 
     def _new(self, ids: NDArray[np.integer], dense: NDArray[np.uint8]) -> NDArray[np.integer]:
         """Ids without an index, in the order of their first appearance."""

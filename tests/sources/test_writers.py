@@ -186,3 +186,22 @@ def test_formats_that_are_only_read_are_refused(tmp_path: Path) -> None:
     for name in ("ht3", "spc", "nonsense"):
         with pytest.raises(InputError, match=name):
             write_recording(tmp_path / "run.dat", [tags_of([1], [1])], format=name)
+
+
+def test_channels_that_appear_late_come_behind_those_before(tmp_path: Path) -> None:
+    """Whole recordings and pieces give the same indices, in the order of first appearance."""
+    n = 600_000
+    ids = np.full(n, 4, dtype=np.uint8)
+    ids[7::2] = 3
+    ids[300_000::5], ids[-1] = 1, 2
+    present = (1, 2, 3, 4)
+    tags = TimeTags(
+        ticks=np.arange(n, dtype=np.int64) * 10_000, channel=ids - np.uint8(1), channel_ids=present, tick_as=10**6
+    )
+    path = tmp_path / "late.ptu"
+    write_recording(path, [tags], format="ptu")
+    found = open_recording(path).read()
+    assert found.channel_ids == (4, 3, 1, 2)
+    assert np.array_equal(np.array(found.channel_ids)[found.channel], ids)
+    pieces = list(open_recording(path).chunks())
+    assert np.array_equal(np.concatenate([piece.channel for piece in pieces]), found.channel)
