@@ -24,6 +24,7 @@ class AbortReason(StrEnum):
     LINK_LOST = "link_lost"
     PEER_RESTARTED = "peer_restarted"
     DEADLINE_PASSED = "deadline_passed"
+    INSTRUMENT_FAILED = "instrument_failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

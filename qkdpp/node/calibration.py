@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from qkdpp.core.devices import DelayGenerator, PolarisationController, TimeTagger
 from qkdpp.core.errors import DeviceError
@@ -104,7 +105,7 @@ class Calibrator:
         self._now, self._folder, self._alarmed, self._progress = now, folder, alarmed, progress
         self._interrupted = interrupted
         self._done = 0
-        self._delays_ps: tuple[float, ...] | None = None
+        self._delays_ps: NDArray[np.float64] | None = None
 
     def run(self, ask: Callable[[str], int], reason: str) -> PulsedParams:
         """All loops in order; how the link is timed afterwards. DeviceError if one fails for good."""
@@ -129,10 +130,10 @@ class Calibrator:
             )
         if self._delays_ps is not None:
             period = self._section.delay.span_ps
-            moved = np.array(found.best_ps) - self._delays_ps
+            moved = found.centre_ps - self._delays_ps
             moved -= period * np.rint(moved / period)
             self._alarmed(judge_delays([0.0] * 4, moved.tolist(), self._alarms))
-        self._delays_ps = found.best_ps
+        self._delays_ps = found.centre_ps
         return timing
 
     def _polarisation(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.devices import Transmitter
+from qkdpp.core.errors import DeviceError
 from qkdpp.core.sync_string import SyncString
 from qkdpp.sources.prepared_states import NOT_HELD
 
@@ -13,6 +15,7 @@ from qkdpp.sources.prepared_states import NOT_HELD
 class LiveRecord:
     """Pulses ``first`` to ``first + n_pulses`` of an epoch; slots count from ``first``. Fulfils ``PreparedStates``.
 
+    A transmitter that fails, or no longer holds the epoch, ends the block (Abort INSTRUMENT_FAILED).
     What was asked is kept: ``asked`` (slots), ``codes`` and ``totals_asked``, for a recording of the block. Secret.
     """
 
@@ -44,13 +47,19 @@ class LiveRecord:
         codes = np.full(slots.size, NOT_HELD, dtype=np.uint8)
         inside = (slots >= 0) & (slots < self.n_pulses)
         if inside.any():
-            codes[inside] = self._transmitter.lookup(self._epoch, slots[inside] + self._first)
+            try:
+                codes[inside] = self._transmitter.lookup(self._epoch, slots[inside] + self._first)
+            except DeviceError as error:
+                raise Abort(AbortReason.INSTRUMENT_FAILED, transmitter=str(error)) from error
         self.asked, self.codes = slots, codes
         return codes
 
     def totals(self) -> NDArray[np.int64]:
         """Pulses sent by (intensity, basis, bit), int64[K, 2, 2], pulses of the string left out."""
         if not self.totals_asked.size:
-            flat = self._transmitter.totals(self._epoch, self._first, self.n_pulses, self._n_codes)
+            try:
+                flat = self._transmitter.totals(self._epoch, self._first, self.n_pulses, self._n_codes)
+            except DeviceError as error:
+                raise Abort(AbortReason.INSTRUMENT_FAILED, transmitter=str(error)) from error
             self.totals_asked = flat.reshape(-1, 2, 2)
         return self.totals_asked.copy()

@@ -117,7 +117,7 @@ class Node:
         tasks = [asyncio.create_task(part) for part in (self._events(), self._ends(), self._watch(), self._serve())]
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait([link, stopping, tasks[-1]], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([link, stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._service.stop()
             with contextlib.suppress(TimeoutError):

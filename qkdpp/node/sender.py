@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from qkdpp.core.devices import Transmitter
-from qkdpp.core.errors import ConfigError, DeviceError
+from qkdpp.core.errors import ConfigError, DeviceError, LinkError
 from qkdpp.core.stage import Message
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
@@ -78,7 +78,10 @@ class Sender:
         if isinstance(message, Ask):
             await self._answer(message)
         elif isinstance(message, Propose):
-            await self._begin(message)
+            try:
+                await self._begin(message)
+            except (LinkError, ValueError) as error:
+                _log.warning("block %d is not begun: %s", message.block, error)
 
     async def run(self) -> None:
         """Waits for :meth:`stop`, then darkens the source."""

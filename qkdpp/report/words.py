@@ -41,6 +41,7 @@ ABORTS: dict[str, str] = {
     AbortReason.LINK_LOST: "the connection between the parties was lost",
     AbortReason.PEER_RESTARTED: "one of the two programs was started again while the block was open",
     AbortReason.DEADLINE_PASSED: "the block was not finished within its time",
+    AbortReason.INSTRUMENT_FAILED: "an instrument did not answer for the block",
 }
 
 REMEDIES: dict[str, str] = {

@@ -70,6 +70,15 @@ def test_a_contrast_out_of_reach_is_reported_and_was_repeated() -> None:
     assert all(not one.ok for one in found.tries)
 
 
+def test_the_middle_of_a_maximum_is_finer_than_a_step_and_repeats() -> None:
+    """A security alarm stands on it: no move may be seen where nothing moved (30 ps in Chen et al. 2021)."""
+    made = bench()
+    settings = DelayScanSettings(step_ps=50.0, dwell_s=0.04)
+    found = [scan_delays(made, counting(made), made, settings).centre_ps for _ in range(3)]
+    for centres in found:
+        assert gate_distance(made.world, tuple(centres)).max() < 15.0
+
+
 def test_synchronisation_finds_the_delays_of_detectors_and_of_their_cables(tmp_path: Path) -> None:
     made = bench(5)
     settings = SynchronisationSettings(dwell_s=0.5)

@@ -55,6 +55,16 @@ class DelayScan:
     failed: tuple[int, ...]
 
     @property
+    def centre_ps(self) -> NDArray[np.float64]:
+        """Middle of each maximum, float64[4], finer than a step: phase of the first harmonic over the span."""
+        n = self.delay_ps.shape[1]
+        first = self.delay_ps[:, 0]
+        span = (self.delay_ps[:, -1] - first) * n / (n - 1)
+        turns = np.exp(2j * np.pi * (self.delay_ps - first[:, None]) / span[:, None])
+        phase = np.angle((self.counts * turns).sum(axis=1))
+        return np.asarray(first + phase % (2 * np.pi) / (2 * np.pi) * span)
+
+    @property
     def ok(self) -> bool:
         """Whether every detector has its maximum."""
         return not self.failed
