@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {
     "bench": "qkdpp.cli.bench",
     "devices": "qkdpp.cli.devices",
     "keys": "qkdpp.cli.keys",
+    "serve": "qkdpp.cli.serve",
     "pki": "qkdpp.cli.pki",
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""

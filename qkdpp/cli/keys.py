@@ -1,4 +1,4 @@
-"""``qkdpp keys``: authentication pools, and the stock of a key store that no process owns."""
+"""``qkdpp keys``: authentication pools, the stock of a key store that no process owns, keys from a key manager."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-command = typer.Typer(no_args_is_help=True, help="Authentication pools, and the stock of a key store.")
+command = typer.Typer(
+    no_args_is_help=True, help="Authentication pools, the stock of a key store, and keys from a key manager."
+)
 Store = Annotated[Path, typer.Argument(help="Folder of a key store that no process owns.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -41,6 +43,39 @@ def kek(path: Annotated[Path, typer.Argument(help="New file, outside the folder 
 
     create_kek(path, OsEntropy())
     print(f"{path}: keep it apart from the store, and no copy of it")
+
+
+@command.command()
+def get(
+    where: Annotated[str, typer.Argument(help="Key manager, as host:port.")],
+    sae: Annotated[str, typer.Argument(help="Application at the other end: the slave, or with --id the master.")],
+    *,
+    authority: Annotated[Path, typer.Option(help="PEM file of the authority.")],
+    certificate: Annotated[Path, typer.Option(help="PEM file of this application; its key beside it ends in .key.")],
+    key: Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")] = None,
+    number: Annotated[int, typer.Option(min=1, help="Keys to ask for.")] = 1,
+    size: Annotated[int | None, typer.Option(help="Bits of each; the key manager's default if absent.")] = None,
+    key_id: Annotated[list[str] | None, typer.Option("--id", help="Fetch this key instead; again for more.")] = None,
+) -> None:
+    """Get keys from a key manager (ETSI GS QKD 014) and print them as JSON.
+
+    The output is secret: direct it into a file that nobody else can read, or into a program.
+    """
+    from base64 import b64encode
+
+    from msgspec.json import encode
+
+    from qkdpp.core.errors import InputError, LinkError
+    from qkdpp.delivery import Client, DeliveryError
+
+    try:
+        with Client(
+            where, authority=authority, certificate=certificate, key=key or certificate.with_suffix(".key")
+        ) as client:
+            keys = client.fetch(sae, key_id) if key_id else client.get(sae, number, size)
+    except (DeliveryError, LinkError) as error:
+        raise InputError(f"{where}: {error}") from error
+    print(encode([{"key_ID": k.key_id, "key": b64encode(k.key).decode()} for k in keys]).decode())
 
 
 @command.command()

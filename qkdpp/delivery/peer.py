@@ -1,0 +1,264 @@
+"""The key manager at the other end: which keys are reserved, accepted, and void. Both halves of the conversation.
+
+Each end sends its HELLO when a connection is made and every second after, and
+answers where the store asks for it. What goes out is queued as futures of the
+store in the order in which the store was asked, and its one writer works in
+that order: so no HELLO overtakes a reservation that it already counts, and
+reservations reach the other store in the order in which they were made, while
+many share one commit.
+
+One connection serves at a time: a newer one drops the older, whose
+reservations become void. A reservation that is refused, or not answered in
+time, is void at both ends; its master gets no key, and waits for no one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from qkdpp.core.errors import LinkError, RemoteProtocolError
+from qkdpp.delivery.channel import Channel
+from qkdpp.keystore import Hello, Key, Link, LinkStatus, Reservation, StoreError
+
+T = TypeVar("T")
+LOGGER = logging.getLogger(__name__)
+HELLO_S: Final = 1.0
+SILENT_S: Final = 5.0
+"""Nothing heard for so long: the connection is dead."""
+ANSWER_S: Final = 5.0
+MOST_VOIDS: Final = 10_000
+"""Identifiers kept to be told as void when the peer is back; it destroys older ones when their time has passed."""
+
+
+class Greeting(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
+    """Counters of the sender's store."""
+
+    hello: Hello
+
+
+class Reserve(msgspec.Struct, frozen=True, tag="reserve", forbid_unknown_fields=True):
+    """A reservation to accept; ``number`` is the sender's, for the answer."""
+
+    number: int
+    reservation: Reservation
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer", forbid_unknown_fields=True):
+    """Accepted and durable, or why not."""
+
+    number: int
+    refused: str
+
+
+class Void(msgspec.Struct, frozen=True, tag="void", forbid_unknown_fields=True):
+    """Keys that came to nothing."""
+
+    key_ids: tuple[UUID, ...]
+
+
+Message = Greeting | Reserve | Answer | Void
+ENCODER: Final = msgspec.msgpack.Encoder()
+DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+class PeerUnreachableError(LinkError):
+    """The other end is not connected, was silent, or refused: no key was given, what was reserved is void."""
+
+
+class Peer(Protocol):
+    """What the delivery server needs of the key manager at the other end."""
+
+    @property
+    def up(self) -> bool:
+        """Whether keys can be agreed on now."""
+        ...
+
+    async def keys(self, number: int, nbytes: int, *, master: str, slaves: Sequence[str], ttl_s: int) -> list[Key]:
+        """Keys for the master that the other end holds for the slaves.
+
+        Raises:
+            StoreError: the store could not give them.
+            PeerUnreachableError: the other end did not take part.
+        """
+        ...
+
+    async def status(self) -> LinkStatus:
+        """Stock and state of the link."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    channel: Channel
+    outgoing: asyncio.Queue[tuple[Future[Any], Callable[[Future[Any]], Message | None]]] = field(
+        default_factory=asyncio.Queue
+    )
+    answers: dict[int, asyncio.Future[str]] = field(default_factory=dict)
+    heard_s: float = 0.0
+
+
+def awaited(future: Future[T]) -> asyncio.Future[T]:
+    """Waits for a future of the store without ever cancelling its job."""
+    return asyncio.shield(asyncio.wrap_future(future))
+
+
+class LinkedPeer:
+    """One peer, over whatever connections :meth:`converse` is given; belongs to one event loop."""
+
+    def __init__(self, link: Link, *, hello_s: float = HELLO_S, answer_s: float = ANSWER_S) -> None:
+        self.link = link
+        self.name = link.line.peer
+        self._hello_s, self._answer_s = hello_s, answer_s
+        self._now: _Connection | None = None
+        self._number = 0
+        self._voids: deque[UUID] = deque(maxlen=MOST_VOIDS)
+
+    # For the delivery server.
+
+    @property
+    def up(self) -> bool:
+        """See :class:`Peer`."""
+        return self._now is not None and self.link.met
+
+    async def status(self) -> LinkStatus:
+        """See :class:`Peer`."""
+        return await awaited(self.link.status())
+
+    async def keys(self, number: int, nbytes: int, *, master: str, slaves: Sequence[str], ttl_s: int) -> list[Key]:
+        """See :class:`Peer`."""
+        connection = self._now
+        if connection is None:
+            raise PeerUnreachableError(f"{self.name}: not connected")
+        self._number += 1
+        own = self._number
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        reserving = self.link.reserve(number, nbytes, master=master, slaves=slaves, ttl_s=ttl_s)
+        connection.answers[own] = answer
+        connection.outgoing.put_nowait(
+            (reserving, lambda done: None if done.exception() else Reserve(own, done.result()))
+        )
+        try:
+            reservation = await awaited(reserving)
+            try:
+                refused = await asyncio.wait_for(answer, self._answer_s)
+            except (TimeoutError, LinkError) as error:
+                refused = str(error) or "no answer in time"
+            if refused:
+                await self._void(reservation.key_ids)
+                raise PeerUnreachableError(f"{self.name}: {refused}")
+            return await awaited(self.link.commit(reservation.key_ids))
+        finally:
+            del connection.answers[own]
+            answer.cancel()
+
+    async def _void(self, key_ids: Sequence[UUID]) -> None:
+        self._voids.extend(key_ids)
+        voiding = self.link.void(key_ids)
+        if self._now is not None:
+            self._tell_voids(self._now, voiding)
+        await awaited(voiding)
+
+    def _tell_voids(self, connection: _Connection, after: Future[Any]) -> None:
+        told = tuple(self._voids)
+        self._voids.clear()
+        connection.outgoing.put_nowait((after, lambda _: Void(told)))
+
+    # The conversation.
+
+    async def converse(self, channel: Channel) -> None:
+        """Serves one connection until it ends, or a newer one replaces it; never raises what the peer has caused."""
+        connection = _Connection(channel, heard_s=_now_s())
+        if self._now is not None:
+            self._now.channel.close()
+        self._now = connection
+        self._greet(connection)
+        if self._voids:
+            self._tell_voids(connection, self.link.void(tuple(self._voids)))
+        parts = (self._send(connection), self._receive(connection), self._tick(connection))
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if self._now is connection:
+                self._now = None
+            for task in tasks:
+                task.cancel()
+            channel.close()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            for answer in connection.answers.values():
+                if not answer.done():
+                    answer.set_exception(LinkError("the connection was lost"))
+        for end in ends:
+            if isinstance(end, (LinkError, RemoteProtocolError, StoreError)):
+                LOGGER.warning("key manager %s: %s", self.name, end)
+            elif isinstance(end, Exception):
+                raise end
+
+    def _greet(self, connection: _Connection) -> None:
+        connection.outgoing.put_nowait((self.link.hello(), lambda done: Greeting(done.result())))
+
+    async def _send(self, connection: _Connection) -> None:
+        while True:
+            future, message_of = await connection.outgoing.get()
+            with contextlib.suppress(Exception):  # judged by message_of
+                await awaited(future)
+            message = message_of(future)
+            if message is not None:
+                await connection.channel.send(ENCODER.encode(message))
+
+    async def _receive(self, connection: _Connection) -> None:
+        while True:
+            data = await connection.channel.receive()
+            if self._now is not connection:
+                return
+            connection.heard_s = _now_s()
+            try:
+                message = DECODER.decode(data)
+            except msgspec.MsgspecError as error:
+                raise RemoteProtocolError(f"a message that cannot be read: {error}") from None
+            await self._take(connection, message)
+
+    async def _take(self, connection: _Connection, message: Message) -> None:
+        if isinstance(message, Greeting):
+            meeting = await awaited(self.link.meet(message.hello))
+            if meeting.answer:
+                self._greet(connection)
+        elif isinstance(message, Reserve):
+            number = message.number
+            accepting = self.link.accept(message.reservation)
+            connection.outgoing.put_nowait((accepting, lambda done: _answer(number, done)))
+        elif isinstance(message, Answer):
+            answer = connection.answers.get(message.number)
+            if answer is not None and not answer.done():
+                answer.set_result(message.refused)
+        else:
+            await awaited(self.link.void(message.key_ids))
+
+    async def _tick(self, connection: _Connection) -> None:
+        while True:
+            await asyncio.sleep(self._hello_s)
+            if _now_s() - connection.heard_s > SILENT_S:
+                raise LinkError(f"silent for {SILENT_S:g} s")
+            self._greet(connection)
+
+
+def _answer(number: int, done: Future[None]) -> Answer:
+    """StoreError is the peer's to know; anything else breaks the connection."""
+    error = done.exception()
+    if error is not None and not isinstance(error, StoreError):
+        raise error
+    return Answer(number, "" if error is None else str(error))
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,125 @@
+"""One key manager in service: store, connections to its peers, applications, until it is told to stop.
+
+Stopping is graceful: no new connection, answers under way are finished (for a
+few seconds), then the store is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import start_http_server
+
+from qkdpp.core.errors import InputError
+from qkdpp.delivery.app import Application
+from qkdpp.delivery.config import Delivery, address
+from qkdpp.delivery.identity import server_context
+from qkdpp.delivery.meeting import meeting
+from qkdpp.delivery.metrics import Metrics
+from qkdpp.delivery.peer import LinkedPeer, Peer
+from qkdpp.keystore import FileWrapping, KeyStore
+from qkdpp.link.tcp import Address
+
+EXPIRE_S: Final = 5.0
+FINISH_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where a server listens: for applications, and for each peer that connects to it."""
+
+    applications: int
+    peers: Mapping[str, int]
+
+
+@contextlib.asynccontextmanager
+async def serving(delivery: Delivery, store: KeyStore) -> AsyncIterator[Ports]:
+    """Serves an open store, peers by TCP, until the end of the context. InputError if an address is taken."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers: dict[str, Peer] = {}
+        ports: dict[str, int] = {}
+        for section in delivery.peers:
+            peer = LinkedPeer(await asyncio.to_thread(store.link, section.name))
+            peers[section.name] = peer
+            ports[section.name] = await stack.enter_async_context(meeting(peer, *delivery.meeting(section)))
+        port = await stack.enter_async_context(answering(delivery, store, peers))
+        yield Ports(applications=port, peers=ports)
+
+
+@contextlib.asynccontextmanager
+async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Peer]) -> AsyncIterator[int]:
+    """Answers applications until the end of the context; gives the port. The peers are the caller's affair."""
+    server = delivery.server
+    metrics = Metrics(lambda: [(name, peer.up) for name, peer in peers.items()])
+    context = server_context(
+        delivery.file(server.authority),
+        delivery.file(server.certificate),
+        delivery.file(server.key),
+        server.minimum_tls,
+    )
+    app = Application(delivery, store, peers, metrics).build()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_S)
+    await runner.setup()
+    housekeeping = asyncio.create_task(_expire(store))
+    try:
+        where = delivery.address()
+        site = web.TCPSite(runner, where.host, where.port, ssl_context=context)
+        await _start(site, where)
+        with _exposed(delivery, metrics):
+            yield int(runner.addresses[0][1])
+    finally:
+        housekeeping.cancel()
+        await runner.cleanup()
+
+
+async def _start(site: web.TCPSite, where: Address) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise InputError(f"{where.host}:{where.port}: cannot listen for applications ({error})") from error
+
+
+@contextlib.contextmanager
+def _exposed(delivery: Delivery, metrics: Metrics) -> Iterator[None]:
+    if delivery.server.metrics is None:
+        yield
+        return
+    where = address("server.metrics", delivery.server.metrics, listen=True)
+    server, thread = start_http_server(where.port, where.host, metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def _expire(store: KeyStore) -> None:
+    while True:
+        await asyncio.sleep(EXPIRE_S)
+        await asyncio.shield(asyncio.wrap_future(store.expire()))
+
+
+def serve(delivery: Delivery, started: Callable[[Ports], None]) -> None:
+    """Opens the store and serves it until SIGINT or SIGTERM. InputError if the store or its key does not serve."""
+    wrapping = FileWrapping(delivery.file(delivery.store.key))
+    folder = delivery.file(delivery.store.folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no key store is there; a live node makes one (`qkdpp run`)")
+
+    async def until_stopped(store: KeyStore) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with serving(delivery, store) as ports:
+            started(ports)
+            await stop.wait()
+
+    with KeyStore(folder, delivery.server.name, wrapping) as store:
+        asyncio.run(until_stopped(store))
