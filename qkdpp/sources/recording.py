@@ -25,7 +25,7 @@ from qkdpp.sources.order import merged, ordered, within
 
 MAX_CHANNELS = 255
 _UNKNOWN = 255
-_INDEXED_AT_ONCE = 1 << 18
+_INDEXED_FIRST, _INDEXED_AT_ONCE = 1 << 12, 1 << 20
 _TABLE_SPAN = 1 << 16
 _NO_TAGS = Batch(ticks=np.empty(0, dtype=np.int64), ids=np.empty(0, dtype=np.int64))
 
@@ -60,8 +60,10 @@ class _Channels:
             return self.index(ids)
         channel = ids.view(np.uint8)
         table = self._bijection()
-        for start in range(0, ids.size, _INDEXED_AT_ONCE):
-            part = channel[start : start + _INDEXED_AT_ONCE]
+        start, size = 0, _INDEXED_FIRST
+        while start < ids.size:
+            part = channel[start : start + size]
+            start, size = start + size, min(4 * size, _INDEXED_AT_ONCE)
             if relabel(part, table) >= len(self.ids):
                 relabel(part, np.argsort(table).astype(np.uint8))
                 part[:] = self.index(part)
