@@ -17,7 +17,9 @@ OPTIONAL_UNMET: Final = "not all extension_optional request options handled"
 NOT_FOUND: Final = "one or more keys specified are not found on KME"
 
 UUID_PATTERN: Final = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
-KeyId = Annotated[str, msgspec.Meta(pattern=UUID_PATTERN, examples=["550e8400-e29b-41d4-a716-446655440000"])]
+KeyId = Annotated[
+    str, msgspec.Meta(pattern=UUID_PATTERN, max_length=36, examples=["550e8400-e29b-41d4-a716-446655440000"])
+]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Extension = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from qkdpp.delivery.requests import MAX_AGE, TTL
 JSON: Final = "application/json"
 REFERENCES: Final = "#/components/schemas/{name}"
 REFUSALS: Final = {
+    "405": "Another verb than those of the header Allow",
     "400": "Malformed, beyond a limit, unsupported, or not found; nothing was consumed",
     "401": "The caller is no SAE of this KME, or was not named for a key; nothing was consumed",
     "503": "Not enough key, peer not reachable, too many requests, or a fault; no key was given",
@@ -20,9 +22,9 @@ REFUSALS: Final = {
 
 def describe(limits: Limits) -> dict[str, Any]:
     """The description, as JSON values."""
-    (_, request, ids, *_), schemas = msgspec.json.schema_components(
-        (Status, KeyRequest, KeyIds, KeyContainer, Error), ref_template=REFERENCES
-    )
+    kinds = (Status, KeyRequest, KeyIds, KeyContainer, Error)
+    made = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
+    (_, request, ids, *_), schemas = json.loads(json.dumps(made))
     _bound(schemas, limits)
     integer = {"type": "integer", "minimum": 1}
     number = _query("number", integer | {"maximum": limits.max_key_per_request, "default": 1})
@@ -95,3 +97,7 @@ def _operation(name: str, summary: str, answer: str) -> dict[str, Any]:
 
     refusals = {code: response(text, "Error") for code, text in REFUSALS.items()}
     return {"operationId": name, "summary": summary, "responses": {"200": response("Done", answer), **refusals}}
+
+
+if __name__ == "__main__":
+    print(json.dumps(describe(Limits()), indent=1))  # noqa: T201

@@ -28,6 +28,8 @@ from qkdpp.link.tcp import Address
 
 EXPIRE_S: Final = 5.0
 FINISH_S: Final = 5.0
+LINGER_S: Final = 0.5
+"""How long the rest of a refused body is read, so that the client sees why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Pee
         server.minimum_tls,
     )
     app = Application(delivery, store, peers, metrics).build()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_S, lingering_time=LINGER_S)
     await runner.setup()
     housekeeping = asyncio.create_task(_expire(store))
     try:

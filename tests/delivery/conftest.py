@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from worlds import World, certificates  # noqa: E402 - found by the path above
+from worlds import World, certificates
 
 MEMORY = Path("/dev/shm")
 
@@ -22,6 +22,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(pki: Path) -> Iterator[World]:
     """Two key managers in service; folders in memory where there is one for it."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        with World(Path(name), pki) as made:
-            yield made
+    folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
+    with folder as name, World(Path(name), pki) as made:
+        yield made

@@ -108,7 +108,7 @@ class World:
         self.stores = {own: self._open(own) for own in KMES}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self._stack = contextlib.ExitStack()
+        self._ends: dict[str, Callable[[], None]] = {}
 
     def _open(self, own: str) -> KeyStore:
         kek = self.folder / f"{own}.kek"
@@ -128,7 +128,8 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        for own in list(self._ends):
+            self.leave(own)
         for store in self.stores.values():
             store.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -139,9 +140,13 @@ class World:
         delivery = delivery_file(self.folder, self.pki, own, meet, self._extra, self._server)
         context = serving(delivery, self.stores[own])
         ports = self.run(context.__aenter__())
-        self._stack.callback(lambda: self.run(context.__aexit__(None, None, None)))
+        self._ends[own] = lambda: self.run(context.__aexit__(None, None, None))
         self.ports[own] = ports.applications
         return ports
+
+    def leave(self, own: str) -> None:
+        """Stops one server; its store stays open."""
+        self._ends.pop(own)()
 
     def run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(OUT_S)
@@ -177,15 +182,19 @@ class World:
         return context
 
     @contextlib.contextmanager
-    def connection(
-        self, sae: str | None, own: str | None = None, folder: Path | None = None
-    ) -> Iterator[HTTPSConnection]:
-        own = own or ("kme-b" if sae in {"sae-b", "sae-b2"} else "kme-a")
-        made = HTTPSConnection("127.0.0.1", self.ports[own], context=self.tls(sae, folder), timeout=OUT_S)
+    def connect(self, context: ssl.SSLContext, own: str = "kme-a") -> Iterator[HTTPSConnection]:
+        made = HTTPSConnection("127.0.0.1", self.ports[own], context=context, timeout=OUT_S)
         try:
             yield made
         finally:
             made.close()
+
+    def connection(self, sae: str | None, own: str | None = None, folder: Path | None = None):
+        return self.connect(self.tls(sae, folder), own or self.home(sae))
+
+    @staticmethod
+    def home(sae: str | None) -> str:
+        return "kme-b" if sae in {"sae-b", "sae-b2"} else "kme-a"
 
     def ask(
         self, sae: str, verb: str, path: str, body: Any = None, *, raw: bytes | None = None, own: str | None = None
@@ -199,6 +208,6 @@ class World:
             return Answered(got.status, json.loads(text) if text else None, dict(got.headers.items()))
 
     def client(self, sae: str) -> Client:
-        own = "kme-b" if sae in {"sae-b", "sae-b2"} else "kme-a"
+        own = self.home(sae)
         files = {"certificate": self.pki / f"{sae}.pem", "key": self.pki / f"{sae}.key"}
         return Client(f"127.0.0.1:{self.ports[own]}", authority=self.pki / "authority.pem", **files)

@@ -1,0 +1,62 @@
+"""The description fits the server, and the one in the documentation is fresh; schemathesis finds nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import World
+
+from qkdpp.delivery.bodies import Limits
+from qkdpp.delivery.openapi import describe
+
+PAGE = Path(__file__).parents[2] / "docs/formats/delivery.openapi.json"
+
+
+def test_the_page_is_fresh() -> None:
+    """Made by: python -m qkdpp.delivery.openapi > docs/formats/delivery.openapi.json."""
+    assert json.loads(PAGE.read_text(encoding="utf-8")) == describe(Limits())
+
+
+def test_the_server_tells_its_own_limits(tmp_path: Path, pki: Path) -> None:
+    with World(tmp_path, pki, extra="[limits]\nmax_key_per_request = 7") as world:
+        got = world.ask("sae-a", "GET", "/openapi.json").body
+        assert got == describe(Limits(max_key_per_request=7))
+        assert got["components"]["schemas"]["KeyRequest"]["properties"]["number"]["maximum"] == 7
+
+
+def test_every_status_and_method_of_the_standard_is_described() -> None:
+    paths = describe(Limits())["paths"]
+    assert {
+        (path.rpartition("/")[2], verb) for path, item in paths.items() for verb in item if verb != "parameters"
+    } == {
+        ("status", "get"),
+        ("enc_keys", "get"),
+        ("enc_keys", "post"),
+        ("dec_keys", "get"),
+        ("dec_keys", "post"),
+    }
+    for item in paths.values():
+        for verb in item.keys() - {"parameters"}:
+            assert set(item[verb]["responses"]) == {"200", "400", "401", "503", "405"}
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(world: World) -> None:
+    schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis")
+    import subprocess
+    import sys
+
+    description = world.folder / "openapi.json"
+    description.write_text(json.dumps(describe(Limits())), encoding="utf-8")
+    assert schemathesis
+    done = subprocess.run(
+        [
+            sys.executable, "-P", "-m", "schemathesis.cli", "run", str(description),
+            "--url", f"https://localhost:{world.ports['kme-a']}",
+            "--request-cert", str(world.pki / "sae-a.pem"), "--request-cert-key", str(world.pki / "sae-a.key"),
+            "--tls-verify", str(world.pki / "authority.pem"), "--max-examples", "30", "--seed", "1",
+            "--generation-database", "none", "--no-color",
+        ],
+        cwd=world.folder, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
