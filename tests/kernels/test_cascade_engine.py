@@ -48,14 +48,22 @@ def guarded(request: pytest.FixtureRequest, keep_tier: None, monkeypatch: pytest
     return arrays
 
 
-def pair(frame_bits: int, n: int, qber: float, hint: float, at: int = 0) -> tuple[CompiledBatch, CompiledBatch, Any]:
+def shifted(bits: Bits, offset: int) -> Bits:
+    """The same bits, ``offset`` bytes past a multiple of 8."""
+    memory = bytes(offset) + bits.words.tobytes()
+    return Bits(np.frombuffer(memory, dtype="<u8", offset=offset), len(bits))
+
+
+def pair(
+    frame_bits: int, n: int, qber: float, hint: float, at: int = 0, offset: int = 0
+) -> tuple[CompiledBatch, CompiledBatch, Any]:
     """Both sides' batches of bits ``at`` to ``at + n`` of a key, and the errors."""
     rng = np.random.default_rng(n)
     key = rng.integers(0, 2, at + n, dtype=np.uint8)
     errors = (rng.random(at + n) < qber).astype(np.uint8)
     sides = [
         new_batch(
-            Bits.from_array(bits),
+            shifted(Bits.from_array(bits), offset),
             at,
             at + n,
             frame_bits=frame_bits,
@@ -99,6 +107,21 @@ def test_answers_of_a_liar_stay_inside(guarded: list[Any]) -> None:
     for memory in guarded:
         assert (memory[:MARGIN] == CANARY).all()
         assert (memory[-MARGIN:] == CANARY).all()
+
+
+@pytest.mark.parametrize("offset", [1, 3, 5])
+def test_keys_and_answers_may_lie_anywhere(guarded: list[Any], offset: int) -> None:
+    for frame_bits, n in SHAPES[4:]:
+        there, here = (pair(frame_bits, n, 0.03, 0.03, offset=bytes_off)[:2] for bytes_off in (offset, 0))
+        while (asked := [side.ask() for side in (*there, *here)])[0] is not None:
+            alice, bob, *others = [parities or Bits.zeros(0) for parities in asked]
+            assert alice.equals(others[0])
+            assert bob.equals(others[1])
+            for sides, by in ((there, offset), (here, 0)):
+                for side in sides:
+                    side.tell(shifted(alice ^ bob, by))
+        assert asked == [None] * 4
+        assert there[0].suspects() == here[0].suspects()
 
 
 def test_a_batch_that_begins_inside_a_word(guarded: list[Any]) -> None:
