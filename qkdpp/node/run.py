@@ -79,6 +79,7 @@ async def _until_the_end(node: Node, duration_s: float | None) -> None:
         loop.add_signal_handler(number, stop, number.name)
     if duration_s is not None:
         loop.call_later(duration_s, node.stop)
+    _log.info("the node has started")
     await node.run()
 
 

@@ -1,0 +1,103 @@
+"""``qkdpp run`` and ``qkdpp replay``: exit codes, and what a person is told."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from two_processes import PATIENCE_S, NodeProcess, free_port, laboratory, qkdpp, trial
+
+from qkdpp.node.config import load_node, without_calibration
+
+
+@pytest.fixture
+def folder(tmp_path):
+    trial(tmp_path / "trial", block_s=6.0, loss_db=30.0, metrics=free_port())
+    return tmp_path / "trial"
+
+
+def without(path, section):
+    head, _, rest = path.read_text().partition(f"[{section}]\n")
+    path.write_text(head + rest.partition("\n\n")[2])
+
+
+def test_a_file_that_is_missing_says_how_to_get_one(tmp_path):
+    done = qkdpp("run", str(tmp_path / "alice.toml"))
+    assert done.returncode == 2
+    assert "init --live" in done.stderr
+
+
+def test_a_node_needs_a_store(folder):
+    without(folder / "alice.toml", "store")
+    done = qkdpp("run", str(folder / "alice.toml"))
+    assert done.returncode == 2
+    assert "[store]" in done.stderr
+
+
+def test_an_instrument_that_cannot_be_had_is_named(folder):
+    done = qkdpp("run", str(folder / "alice.toml"))
+    assert done.returncode == 2
+    assert "devices.transmitter" in done.stderr
+    assert "is it running?" in done.stderr
+
+
+def test_a_transmitter_that_sends_something_else_is_refused(folder):
+    alice = folder / "alice.toml"
+    alice.write_text(alice.read_text().replace("p_z_alice = 0.5", "p_z_alice = 0.6"))
+    with laboratory(folder):
+        done = qkdpp("run", str(alice))
+    assert done.returncode == 2
+    assert "p_z" in done.stderr
+
+
+def test_the_end_of_the_time_without_a_key_is_no_success(folder):
+    with laboratory(folder):
+        done = qkdpp("run", str(folder / "alice.toml"), "--duration", "1", "--json")
+    assert done.returncode == 3
+    assert "no key in 1 s" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly_and_its_pool_can_be_opened_again(folder, number):
+    with laboratory(folder):
+        for n in (1, 2):
+            alice = NodeProcess(folder, "alice")
+            while sum("has started" in log.read_text() for log in (folder / "runs").glob("*/log.jsonl")) < n:
+                assert alice.process.poll() is None, alice.errors.read_text()
+                time.sleep(0.1)
+            alice.process.send_signal(number)
+            assert alice.process.wait(60) == 0, alice.errors.read_text()
+
+
+def test_plain_lines_without_a_terminal(folder):
+    command = [sys.executable, "-P", "-m", "qkdpp", "run", str(folder / "alice.toml"), "--duration", "1"]
+    with laboratory(folder):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert "link connecting; starting" in done.stdout
+    assert "run folder:" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_without_calibration_no_loop_is_left(folder):
+    file = load_node(folder / "bob.toml")
+    assert file.calibration.steps
+    assert without_calibration(file).calibration.steps == ()
+
+
+def test_a_run_without_a_recording_cannot_be_replayed(folder):
+    with laboratory(folder):
+        qkdpp("run", str(folder / "alice.toml"), "--duration", "1", "--json")
+    (run,) = (folder / "runs").glob("alice-*")
+    done = qkdpp("replay", str(run))
+    assert done.returncode == 2
+    assert "recording.entropy" in done.stderr
+
+
+def test_recorded_randomness_without_tags_is_refused_for_a_receiver(folder):
+    bob = folder / "bob.toml"
+    bob.write_text(bob.read_text().replace("tags = true", "tags = false"))
+    done = qkdpp("run", str(bob))
+    assert done.returncode == 2
+    assert "recording.tags" in done.stderr
