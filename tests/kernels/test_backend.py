@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ WITHOUT_C = "import sys; sys.modules['qkdpp.kernels._ck'] = None; "
 OLD_C = """
 import sys
 from pathlib import Path
+from typing import Any
 from types import SimpleNamespace
 from qkdpp.kernels import compiled
 
@@ -145,12 +147,22 @@ def test_an_instruction_set_of_another_tier_is_an_error(name: str) -> None:
     assert "unset one" in done.stderr
 
 
+PAGE = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_page_runs(tier: str) -> None:
+    found: dict[str, Any] = {}
+    exec(PAGE.split("```python")[1].split("```")[0], found)
+    assert found["secret"].shape == (1 << 13,)
+    assert len(found["tag"]) == 16
+    assert found["in_a"].tolist() == found["in_b"].tolist() == [0]
+
+
 def test_every_public_kernel_is_documented() -> None:
-    """Its name stands in the page of kernels, and its docstring says what it takes."""
-    page = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text(encoding="utf-8")
+    """Its name stands in the page of kernels, and it has a docstring."""
     names = [(kernels, name) for name in kernels.__all__] + [(kernels.tags, name) for name in kernels.tags.__all__]
     for module, name in names:
-        assert f"`{name}`" in page, name
+        assert f"`{name}`" in PAGE, name
         assert getattr(module, name).__doc__ or name == "Backend", name
 
 
