@@ -2,16 +2,16 @@
 
 import pytest
 
-from qkdpp import kernels
+from qkdpp.bench.runner import tier_name
 
 
 @pytest.fixture
 def rated(benchmark):
-    """``rated(unit, amount, function, *args)``: runs the benchmark and notes amount, unit, tier and rate."""
+    """``rated(unit, amount, function, *args)``: runs the benchmark and notes amount, unit, tier with its instruction set, and rate."""
 
     def run(unit, amount, function, *args):
         result = benchmark(function, *args)
-        benchmark.extra_info |= {"unit": unit, "amount": amount, "tier": kernels.backend()}
+        benchmark.extra_info |= {"unit": unit, "amount": amount, "tier": tier_name("kernels")}
         if benchmark.stats is not None:
             benchmark.extra_info["millions_per_s"] = amount / benchmark.stats.stats.median / 1e6
         return result
