@@ -40,23 +40,36 @@ def test_every_status_and_method_of_the_standard_is_described() -> None:
             assert set(item[verb]["responses"]) == {"200", "400", "401", "503", "405"}
 
 
+def with_a_slave_that_exists(description):
+    for item in description["paths"].values():
+        for parameter in item["parameters"]:
+            parameter["schema"]["enum"] = ["sae-b"]
+    return description
+
+
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(world: World) -> None:
+def test_schemathesis_finds_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Two of its checks contradict the standard: 400 for a key that is not there, 503 for too little key.
+
+    503 for a fault of ours is told from that by the log.
+    """
     schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis")
     import subprocess
     import sys
 
     description = world.folder / "openapi.json"
-    description.write_text(json.dumps(describe(Limits())), encoding="utf-8")
+    description.write_text(json.dumps(with_a_slave_that_exists(describe(Limits()))), encoding="utf-8")
     assert schemathesis
     done = subprocess.run(
         [
             sys.executable, "-P", "-m", "schemathesis.cli", "run", str(description),
-            "--url", f"https://localhost:{world.ports['kme-a']}",
+            "--url", f"https://127.0.0.1:{world.ports['kme-a']}",
             "--request-cert", str(world.pki / "sae-a.pem"), "--request-cert-key", str(world.pki / "sae-a.key"),
             "--tls-verify", str(world.pki / "authority.pem"), "--max-examples", "30", "--seed", "1",
             "--generation-database", "none", "--no-color",
+            "--exclude-checks", "positive_data_acceptance,not_a_server_error",
         ],
         cwd=world.folder, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert not [record for record in caplog.records if record.levelname == "ERROR" and record.name.startswith("qkdpp")]

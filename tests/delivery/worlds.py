@@ -130,10 +130,13 @@ class World:
     def __exit__(self, *_: object) -> None:
         for own in list(self._ends):
             self.leave(own)
-        for store in self.stores.values():
-            store.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(OUT_S)
+        self.close()
+
+    def close(self) -> None:
+        for store in self.stores.values():
+            store.close()
         self._loop.close()
 
     def _serve(self, own: str, meet: str) -> Ports:

@@ -1,0 +1,154 @@
+"""``qkdpp serve`` and ``qkdpp keys get`` as processes; what they write holds no key; files that do not fit."""
+
+import base64
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from worlds import KMES, OUT_S, World, delivery_file
+
+from qkdpp.core.errors import ConfigError, LinkError
+from qkdpp.delivery import Client, DeliveryError
+
+QKDPP = [sys.executable, "-P", "-m", "qkdpp"]
+
+
+class Served:
+    """Two processes on stores filled beforehand."""
+
+    def __init__(self, folder: Path, pki: Path) -> None:
+        self.folder, self.pki = folder, pki
+        filled = World(folder, pki)
+        filled.fill(2)
+        filled.close()
+        port = free_port()
+        self.processes = {
+            own: self._start(own, meet)
+            for own, meet in zip(KMES, (f'listen = ":{port}"', f'connect = ":{port}"'), strict=True)
+        }
+        self.ports = {}
+        for own, process in self.processes.items():
+            line = process.stdout.readline()
+            assert line.startswith(f"{own}: applications on 127.0.0.1:"), line
+            self.ports[own] = int(line.rpartition(":")[2])
+
+    def _start(self, own: str, meet: str) -> subprocess.Popen[str]:
+        path = delivery_file(self.folder, self.pki, own, meet).path
+        with open(self.folder / f"{own}.log", "w", encoding="utf-8") as log:
+            return subprocess.Popen([*QKDPP, "serve", str(path)], stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def get(self, sae: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        where = f"127.0.0.1:{self.ports[World.home(sae)]}"
+        files = ["--authority", str(self.pki / "authority.pem"), "--certificate", str(self.pki / f"{sae}.pem")]
+        command = [*QKDPP, "keys", "get", where, *arguments, *files]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    def stop(self) -> list[int]:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(OUT_S) for process in self.processes.values()]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
+
+
+@pytest.fixture
+def served(tmp_path: Path, pki: Path) -> Iterator[Served]:
+    made = Served(tmp_path, pki)
+    yield made
+    for process in made.processes.values():
+        process.kill()
+        process.wait(OUT_S)
+        process.stdout.close()
+
+
+def test_from_one_command_to_the_other(served: Served) -> None:
+    end = time.monotonic() + OUT_S
+    while (got := served.get("sae-a", "sae-b", "--number", "2", "--size", "128")).returncode:
+        assert "503" in got.stderr, got.stderr
+        assert time.monotonic() < end
+    keys = json.loads(got.stdout)
+    assert [len(base64.b64decode(key["key"])) for key in keys] == [16, 16]
+    ids = [part for key in keys for part in ("--id", key["key_ID"])]
+    assert json.loads(served.get("sae-b", "sae-a", *ids).stdout) == keys
+    again = served.get("sae-b", "sae-a", *ids)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "not found on KME" in again.stderr
+    assert served.stop() == [0, 0]
+    written = [path.read_bytes() for path in served.folder.rglob("*") if path.is_file()]
+    planted = Random("block 2").randbytes(64)[:32]
+    assert base64.b64decode(keys[0]["key"]) == planted[:16]
+    for text in written:
+        for form in (planted[:16], planted[16:], keys[0]["key"].encode(), planted[:16].hex().encode()):
+            assert form not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("format = 1", "format = 2", "format 2"),
+        ('name = "kme-a"', 'name = "kme-b"', "different names"),
+        ('kme = "kme-b"', 'kme = "kme-c"', "neither this one nor a peer"),
+        ('id = "sae-b2"', 'id = "sae-b"', "one id"),
+        ('listen = ":0"', 'listen = "8443"', "host:port"),
+        ("[store]", "[limits]\nkey_size = 255\n[store]", "multiples of 8"),
+        ("[store]", "[limits]\nmax_key_per_request = 100000\n[store]", "64 MiB"),
+        ("[store]", "[limits]\nttl_s = 0\n[store]", "ttl_s"),
+        ("rate_per_s = 0.001", "rate_per_s = 0", "rate_per_s"),
+        ("[store]", "[storage]", "storage"),
+        ('connect = ":1"', "", "either listen or connect"),
+    ],
+)
+def test_files_that_do_not_fit(tmp_path: Path, pki: Path, old: str, new: str, named: str) -> None:
+    from qkdpp.delivery.config import load_delivery
+
+    path = delivery_file(tmp_path, pki, "kme-a", 'connect = ":1"').path
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=named):
+        load_delivery(path)
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, pki: Path) -> None:
+    path = delivery_file(tmp_path, pki, "kme-a", 'connect = ":1"').path
+    done = subprocess.run([*QKDPP, "serve", str(path)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "kme-a.kek" in done.stderr
+    assert not (tmp_path / "kme-a").exists()
+
+
+def test_the_client_names_what_went_wrong(world: World) -> None:
+    files = {"certificate": world.pki / "sae-a.pem", "key": world.pki / "sae-a.key"}
+    with world.client("sae-a") as client:
+        with pytest.raises(DeliveryError) as refused:
+            client.get("sae-b", 100, 262_144)
+        assert (refused.value.code, refused.value.retry_after_s) == (503, 1)
+        (key,) = client.get("sae-b")
+        assert key.key.hex() not in repr(key)
+        assert repr(key.key)[2:-1] not in repr(key)
+    with (
+        pytest.raises(LinkError),
+        Client(f"127.0.0.1:{free_port()}", authority=world.pki / "authority.pem", **files) as c,
+    ):
+        c.status("sae-b")
+    with (
+        pytest.raises(LinkError),
+        Client(f"127.0.0.1:{world.ports['kme-a']}", authority=world.pki / "other/authority.pem", **files) as c,
+    ):
+        c.status("sae-b")
+    with pytest.raises(ConfigError):
+        Client("nowhere", authority=world.pki / "authority.pem", **files)
+    with pytest.raises(ConfigError):
+        Client("a:1", authority=world.pki / "none.pem", **files)
