@@ -7,7 +7,7 @@ from qkdpp.bench.runner import tier_name
 
 @pytest.fixture
 def rated(benchmark):
-    """``rated(unit, amount, function, *args)``: runs the benchmark and notes amount, unit, tier with its instruction set, and rate."""
+    """``rated(unit, amount, function, *args)``: runs the benchmark and notes amount, unit, tier and rate."""
 
     def run(unit, amount, function, *args):
         result = benchmark(function, *args)
