@@ -32,7 +32,10 @@ class Propose(Message, frozen=True, kw_only=True):
 
 
 class Begin(Message, frozen=True, kw_only=True):
-    """Pairs: Alice has started the stream ``epoch`` and cuts it into blocks of ``block_s`` from now on."""
+    """Pairs: Alice has started the stream ``epoch`` and cuts it into blocks of ``block_s`` from now on.
+
+    From Bob: his own stream has begun anew, after ``epoch``; Alice answers with a Begin of her own.
+    """
 
     epoch: int
     block_s: float

@@ -17,7 +17,7 @@ from typing import Literal
 from qkdpp.core.abort import Abort, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.devices import TimeTagger
-from qkdpp.core.errors import LinkError
+from qkdpp.core.errors import DeviceError, LinkError
 from qkdpp.core.stage import Message, Stage
 from qkdpp.core.tags import TimeTags
 from qkdpp.node.blocks import BlockRunner
@@ -37,6 +37,7 @@ _log = logging.getLogger("qkdpp.node")
 
 MOST_LOST = 0.5
 """An interval of which more is lost does not become a block: its clock would be looked for in vain, and at length."""
+RETRY_S, LONGEST_WAIT_S = 1.0, 60.0
 LATE_S = 5.0
 """Bob's interval may be complete so much later than Alice's."""
 
@@ -82,11 +83,13 @@ class PairEnd:
 
     async def heard(self, message: Message) -> None:
         """One control message of the peer."""
-        if isinstance(message, Begin) and self._role == "bob":
+        if isinstance(message, Begin) and self._role == "alice":
+            self._new_epoch()
+        elif isinstance(message, Begin):
             with self._lock:
                 self._blocks, self._epoch = None, message.epoch
             self._begin.set()
-        elif isinstance(message, ProposePairs) and self._role == "bob" and message.epoch == self._epoch:
+        elif isinstance(message, ProposePairs) and self._role == "bob":
             await self._follow(message)
 
     def stop(self) -> None:
@@ -111,16 +114,39 @@ class PairEnd:
                 self._blocks.follow(number, clock.line_offset_s, clock.line_rate_ppm * 1e-6)
 
     async def run(self) -> None:
-        """Streams until :meth:`stop`; DeviceError if the tagger fails."""
+        """Streams until :meth:`stop`; a tagger that fails is told of and tried again."""
+        wait_s = RETRY_S
+        while not self._stop.is_set():
+            try:
+                await self._session()
+                wait_s = RETRY_S
+            except DeviceError as error:
+                _log.error("%s; trying again in %g s", error, wait_s)
+                self.progress.trouble, self.progress.doing = str(error), "waiting for an instrument"
+                self._begin.clear()
+                await asyncio.to_thread(self._stop.wait, wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _session(self) -> None:
+        """From the start of a stream until :meth:`stop`; DeviceError if the tagger fails."""
+        if self.progress.trouble:
+            await asyncio.to_thread(self._tagger.reconnect)
         await asyncio.to_thread(self._tagger.start)
-        try:
-            with Pump(self._tagger) as pump:
-                if self._role == "alice":
-                    self._epoch = self._runner.new_number()
-                    self._runner.send_control(Begin(epoch=self._epoch, block_s=self._block_s))
-                await asyncio.to_thread(self._stream, pump, asyncio.get_running_loop())
-        finally:
-            await asyncio.to_thread(self._tagger.stop)
+        self.progress.trouble = ""
+        with Pump(self._tagger) as pump:
+            if self._role == "alice":
+                self._new_epoch()
+            else:
+                self._begin.clear()
+                self._runner.send_control(Begin(epoch=self._epoch, block_s=self._block_s))
+            await asyncio.to_thread(self._stream, pump, asyncio.get_running_loop())
+        await asyncio.to_thread(self._tagger.stop)
+
+    def _new_epoch(self) -> None:
+        """Alice: intervals are numbered anew."""
+        with self._lock:
+            self._blocks, self._epoch = None, self._runner.new_number()
+        self._runner.send_control(Begin(epoch=self._epoch, block_s=self._block_s))
 
     # --- the stream, in a thread ------------------------------------------------------------------------------------
 
@@ -178,7 +204,7 @@ class PairEnd:
     async def _follow(self, proposed: ProposePairs) -> None:
         """Bob: waits until his interval is complete, then begins the block."""
         deadline = self._now() + self._block_s + LATE_S
-        while self._now() < deadline and not self._stop.is_set():
+        while self._now() < deadline and self._is_in(proposed.epoch) and not self._stop.is_set():
             with self._lock:
                 tags = None if self._blocks is None else self._blocks.take(proposed.number)
                 gone = self._blocks is not None and self._blocks.next > proposed.number and tags is None
@@ -194,6 +220,9 @@ class PairEnd:
             await asyncio.sleep(0.05)
         if not self._stop.is_set():
             await self._refuse(proposed, "it is not here")
+
+    def _is_in(self, epoch: int) -> bool:
+        return self._begin.is_set() and epoch == self._epoch
 
     async def _refuse(self, proposed: ProposePairs, why: str) -> None:
         """Ends a block before it begins, here and at the peer."""

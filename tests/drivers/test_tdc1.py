@@ -9,7 +9,7 @@ from qkdpp.sources import open_recording, read_all
 from qkdpp_drivers.errors import IdentityError, ReplyError, SettingError, TransportClosed, TransportTimeout
 from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import PtyHost
-from qkdpp_drivers.sim.ports import GivenEdges, PoissonEdges
+from qkdpp_drivers.sim.ports import GivenEdges, NoEdges, PoissonEdges
 from qkdpp_drivers.sim.simulated import RealClock
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.taggers.tdc1 import TICK_AS, Tdc1
@@ -277,8 +277,9 @@ def outside(ticks, lost):
 
 def test_a_clean_run_misses_nothing():
     driver, _, clock = simulated(grid_edges())
+    connected_s = clock()
     driver.start()
-    assert clock() == pytest.approx(0.01)
+    assert clock() == connected_s
     chunks = run(driver, 3.0)
     driver.stop()
     chunks.append(driver.read(0.0))
@@ -334,6 +335,17 @@ def test_status_during_a_stream_costs_a_gap_on_the_clock_of_the_host():
     assert abs(lost[0][1] * 2e-9 - 3.0) < 0.01
     assert all(end - start < 50_000_000 for start, end in lost[1:])
     assert abs(ticks[-1] * 2e-9 - (clock() - start_s)) < 0.05
+
+
+def test_a_stream_that_still_runs_is_ended_however_sparse_it_is():
+    driver, sim, clock = simulated(NoEdges())
+    driver.start()
+    driver.transport.close()  # nobody says ABORT
+    driver.transport.open()
+    driver.connect()
+    assert driver.status()["clean"]
+    clock.advance(1.0)
+    assert sim.poll() == b""
 
 
 @pytest.mark.parametrize("after_s", [0.1, 0.4, 0.75, 0.9, 1.3])

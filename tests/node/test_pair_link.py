@@ -8,7 +8,10 @@ from pair_link import Truth, assert_equal_keys, assert_nothing_lost_is_used, lab
 
 
 def test_equal_keys_and_losses_enter_no_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Overflow (told of only when asked), a gap of 0.7 s and lost bytes strike while blocks are made."""
+    """Overflow (told of only when asked), a gap of 0.7 s, lost bytes and a cable that is out strike between keys.
+
+    Keys come again after each.
+    """
 
     async def run() -> None:
         async with two_nodes(tmp_path, "tdc1", block_s=2.0) as ends:
@@ -17,6 +20,10 @@ def test_equal_keys_and_losses_enter_no_block(tmp_path: Path, caplog: pytest.Log
             await until(ends, 1)
             lab.faults["alice/tagger"].add("gap", times=1)
             lab.faults["bob/tagger"].add("byte_slip", times=1)
+            await until(ends, 1)
+            lab.faults["bob/tagger"].add("disconnect")
+            await asyncio.sleep(0.5)
+            lab.faults["bob/tagger"].discard("disconnect")
             await until(ends, 1)
         assert_equal_keys(*ends)
         for end, truth in zip(ends, truths, strict=True):

@@ -69,7 +69,8 @@ class Processes:
         for process in (self.bob, self.alice):
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-        self.lab.communicate(b"stop\n", 60)
+        self.lab.kill()  # it may be far behind
+        self.lab.communicate()
         for file in self.files:
             file.close()
 

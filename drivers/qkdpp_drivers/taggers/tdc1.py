@@ -23,6 +23,8 @@ MAX_WRITE_BYTES = 250
 FLUSH_AFTER_S = 0.2
 SILENT_AFTER_S = 2.0
 QUIET_S = 0.02
+NO_STREAM_S = 0.2
+"""A stream is not silent for so long: it has a marker every 134 ms."""
 STATUS_LINE = re.compile(rb"([0-9A-Fa-f]{4}) \r\n\Z")
 MOST_WORDS = 1 << 20
 REFERENCES = {"auto": 0, "external": 1, "internal": 2}
@@ -83,7 +85,7 @@ class Tdc1(TextInstrument):
     def _quieten(self) -> None:
         self._is_stale = False
         self.transport.write(b"\r\n")
-        if not self.transport.drain():
+        if not self.transport.drain(NO_STREAM_S):
             self.transport.write(b"ABORT\r\n")
             if not self.transport.drain(QUIET_S):
                 raise TransportTimeout(f"{self.name}: does not stop sending; switch it off and on, then reconnect")
