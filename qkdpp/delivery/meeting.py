@@ -32,16 +32,18 @@ async def meeting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> AsyncIte
     context = tls.context(server=address.listen)
     running: set[asyncio.Task[None]] = set()
 
+    def keep(task: asyncio.Task[None]) -> None:
+        running.add(task)
+        task.add_done_callback(running.discard)
+
     async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        running.add(task)
+        keep(task)
         try:
             await _converse(peer, tls, reader, writer)
         except asyncio.CancelledError:
             writer.close()
-        finally:
-            running.discard(task)
 
     if address.listen:
         try:
@@ -51,23 +53,26 @@ async def meeting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> AsyncIte
         port = int(server.sockets[0].getsockname()[1])
     else:
         server, port = None, 0
-        running.add(asyncio.create_task(_keep_connecting(peer, address, tls)))
+        keep(asyncio.create_task(_keep_connecting(peer, address, tls)))
     try:
         yield port
     finally:
         if server is not None:
             server.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        while running:  # again, because a cancellation that meets the end of a handshake can be lost
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=1.0)
 
 
 async def _keep_connecting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> None:
     context, wait_s = tls.context(server=False), FIRST_WAIT_S
     while True:
         try:
-            opening = asyncio.open_connection(address.host, address.port, ssl=context, server_hostname=tls.peer_name)
-            reader, writer = await asyncio.wait_for(opening, CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                reader, writer = await asyncio.open_connection(
+                    address.host, address.port, ssl=context, server_hostname=tls.peer_name
+                )
         except (OSError, TimeoutError) as error:
             LOGGER.warning("key manager %s: no connection (%s)", peer.name, error or "no answer in time")
         else:
@@ -81,7 +86,10 @@ async def _converse(
     peer: LinkedPeer, tls: TlsFiles, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     if tls.names(writer):
-        await peer.converse(StreamChannel(reader, writer))
+        try:
+            await peer.converse(StreamChannel(reader, writer))
+        except Exception:
+            LOGGER.exception("key manager %s: the connection was given up after a fault here", peer.name)
         return
     LOGGER.warning("a connection for %s whose certificate does not name %r: refused", peer.name, tls.peer_name)
     writer.close()

@@ -150,7 +150,8 @@ class LinkedPeer:
         try:
             reservation = await awaited(reserving)
             try:
-                refused = await asyncio.wait_for(answer, self._answer_s)
+                async with asyncio.timeout(self._answer_s):
+                    refused = await answer
             except (TimeoutError, LinkError) as error:
                 refused = str(error) or "no answer in time"
             if refused:

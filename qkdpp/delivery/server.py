@@ -34,9 +34,10 @@ LINGER_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where a server listens: for applications, and for each peer that connects to it."""
+    """Where a server listens: for applications, for each peer that connects to it, and for Prometheus (0: not)."""
 
     applications: int
+    metrics: int
     peers: Mapping[str, int]
 
 
@@ -50,13 +51,16 @@ async def serving(delivery: Delivery, store: KeyStore) -> AsyncIterator[Ports]:
             peer = LinkedPeer(await asyncio.to_thread(store.link, section.name))
             peers[section.name] = peer
             ports[section.name] = await stack.enter_async_context(meeting(peer, *delivery.meeting(section)))
-        port = await stack.enter_async_context(answering(delivery, store, peers))
-        yield Ports(applications=port, peers=ports)
+        port, metrics = await stack.enter_async_context(answering(delivery, store, peers))
+        yield Ports(applications=port, metrics=metrics, peers=ports)
 
 
 @contextlib.asynccontextmanager
-async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Peer]) -> AsyncIterator[int]:
-    """Answers applications until the end of the context; gives the port. The peers are the caller's affair."""
+async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Peer]) -> AsyncIterator[tuple[int, int]]:
+    """Answers applications until the end of the context; gives the ports, for them and for Prometheus.
+
+    The peers are the caller's affair.
+    """
     server = delivery.server
     metrics = Metrics(lambda: [(name, peer.up) for name, peer in peers.items()])
     context = server_context(
@@ -73,8 +77,8 @@ async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Pee
         where = delivery.address()
         site = web.TCPSite(runner, where.host, where.port, ssl_context=context)
         await _start(site, where)
-        with _exposed(delivery, metrics):
-            yield int(runner.addresses[0][1])
+        with _exposed(delivery, metrics) as port:
+            yield int(runner.addresses[0][1]), port
     finally:
         housekeeping.cancel()
         await runner.cleanup()
@@ -88,14 +92,17 @@ async def _start(site: web.TCPSite, where: Address) -> None:
 
 
 @contextlib.contextmanager
-def _exposed(delivery: Delivery, metrics: Metrics) -> Iterator[None]:
+def _exposed(delivery: Delivery, metrics: Metrics) -> Iterator[int]:
     if delivery.server.metrics is None:
-        yield
+        yield 0
         return
     where = address("server.metrics", delivery.server.metrics, listen=True)
-    server, thread = start_http_server(where.port, where.host, metrics.registry)
     try:
-        yield
+        server, thread = start_http_server(where.port, where.host, metrics.registry)
+    except OSError as error:
+        raise InputError(f"{where.host}:{where.port}: cannot listen for metrics ({error})") from error
+    try:
+        yield int(server.server_port)
     finally:
         server.shutdown()
         server.server_close()

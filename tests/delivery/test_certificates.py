@@ -1,6 +1,7 @@
 """Who may ask: certificates that are known, unknown, expired, another authority's, and none."""
 
 import hashlib
+import socket
 import ssl
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from worlds import World
+from worlds import OUT_S, World
 
 from qkdpp.delivery.identity import names
 
@@ -102,3 +103,14 @@ def test_a_certificate_is_judged_at_every_request(world: World, pki: Path) -> No
     late = x509.load_pem_x509_certificate((pki / "late.pem").read_bytes())
     assert late.not_valid_after_utc.timestamp() <= time.time()
     assert names(late.public_bytes(Encoding.DER), "cn") == []
+
+
+@pytest.mark.parametrize("name", ["sae-a", "kme-a", None])
+def test_nobody_but_the_peer_meets_a_key_manager(world: World, name: str | None) -> None:
+    with socket.create_connection(("127.0.0.1", world.meeting), timeout=OUT_S) as bare:
+        try:
+            with world.tls(name).wrap_socket(bare, server_hostname="kme-a") as secured:
+                assert secured.recv(1) == b""
+        except OSError:
+            pass  # how a refused certificate shows with TLS 1.3
+    assert world.ask("sae-a", "GET", ENC).code == 200

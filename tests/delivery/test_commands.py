@@ -121,6 +121,18 @@ def test_files_that_do_not_fit(tmp_path: Path, pki: Path, old: str, new: str, na
         load_delivery(path)
 
 
+def test_the_file_of_the_page_fits(tmp_path: Path) -> None:
+    from qkdpp.delivery.bodies import Limits
+    from qkdpp.delivery.config import load_delivery
+
+    page = (Path(__file__).parents[2] / "docs/formats/delivery.md").read_text(encoding="utf-8")
+    path = tmp_path / "kme-a.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    shown = load_delivery(path)
+    assert shown.limits == Limits()
+    assert shown.callers == {"sae-a": "sae-a"}
+
+
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, pki: Path) -> None:
     path = delivery_file(tmp_path, pki, "kme-a", 'connect = ":1"').path
     done = subprocess.run([*QKDPP, "serve", str(path)], capture_output=True, text=True, check=False, timeout=60)

@@ -103,6 +103,7 @@ class World:
     def __init__(self, folder: Path, pki: Path, extra: str = "", server: str = "") -> None:
         self.folder, self.pki, self._extra, self._server = folder, pki, extra, server
         self.ports: dict[str, int] = {}
+        self.metrics: dict[str, int] = {}
         self.now = time.time_ns()
         self.alarms: list[str] = []
         self.stores = {own: self._open(own) for own in KMES}
@@ -119,8 +120,8 @@ class World:
         self._thread.start()
         self.fill(2)
         try:
-            meeting = self._serve("kme-a", 'listen = ":0"').peers["kme-b"]
-            self._serve("kme-b", f'connect = ":{meeting}"')
+            self.meeting = self._serve("kme-a", 'listen = ":0"').peers["kme-b"]
+            self._serve("kme-b", f'connect = ":{self.meeting}"')
             self.wait(lambda: all(self.link(own).met for own in KMES))
         except BaseException:
             self.__exit__()
@@ -144,7 +145,7 @@ class World:
         context = serving(delivery, self.stores[own])
         ports = self.run(context.__aenter__())
         self._ends[own] = lambda: self.run(context.__aexit__(None, None, None))
-        self.ports[own] = ports.applications
+        self.ports[own], self.metrics[own] = ports.applications, ports.metrics
         return ports
 
     def leave(self, own: str) -> None:

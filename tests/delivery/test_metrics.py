@@ -1,0 +1,46 @@
+"""What Prometheus sees, read by its own parser; nothing of it names a key."""
+
+from pathlib import Path
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+from worlds import OUT_S, World
+
+from qkdpp.delivery.identity import Allowance
+
+
+def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
+    with World(tmp_path, pki, server='metrics = ":0"') as world:
+        with world.client("sae-a") as master, world.client("sae-b") as slave:
+            keys = master.get("sae-b", 3)
+            slave.fetch("sae-a", [key.key_id for key in keys])
+        world.ask("sae-a", "GET", "/api/v1/keys/made-up/made-up")
+        world.ask("sae-a", "GET", "/api/v1/keys/nobody/status")
+        texts = {}
+        for own, port in world.metrics.items():
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=OUT_S) as got:
+                texts[own] = got.read().decode()
+        shown = {
+            (own, sample.name, *sorted(sample.labels.values())): sample.value
+            for own, text in texts.items()
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+    assert shown["kme-a", "qkdpp_keys_delivered_total", "master", "sae-a"] == 3
+    assert shown["kme-b", "qkdpp_keys_delivered_total", "sae-b", "slave"] == 3
+    assert shown["kme-a", "qkdpp_api_requests_total", "200", "enc_keys"] == 1
+    assert shown["kme-a", "qkdpp_api_requests_total", "404", "other"] == 1
+    assert shown["kme-a", "qkdpp_api_requests_total", "400", "status"] == 1
+    assert shown["kme-a", "qkdpp_km_link_up", "kme-b"] == 1
+    assert shown["kme-b", "qkdpp_api_request_duration_seconds_count", "dec_keys"] == 1
+    for key in keys:
+        assert str(key.key_id) not in texts["kme-a"] + texts["kme-b"]
+    assert "made-up" not in texts["kme-a"]
+
+
+def test_an_allowance_fills_with_time() -> None:
+    allowance = Allowance(2.0)
+    assert [allowance.take(100.0) for _ in range(3)] == [True, True, False]
+    assert not allowance.take(100.4)
+    assert [allowance.take(100.6), allowance.take(100.6)] == [True, False]
+    assert [allowance.take(900.0) for _ in range(3)] == [True, True, False]
