@@ -38,8 +38,9 @@ from qkdpp.node import assemble
 from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.sim.world.pairs import PairWorld
 
-LENGTH_S, PAIR_RATE_HZ, BLOCK_S = 6.0, 3.85e5, 2.0
+LENGTH_S, PAIR_RATE_HZ, BLOCK_S, IN_FLIGHT = 6.0, 3.85e5, 2.0, 6
 STEP_S = 0.01
+STAGES = ("blanked", "gated", "sifted", "corrected", "secret")
 TICKS_PER_S = 10**12
 
 
@@ -112,6 +113,8 @@ async def measure(folder: Path, *, speed: float, seconds: float, delay_s: float)
     for name in ("alice", "bob"):
         (folder / f"{name}.port").unlink(missing_ok=True)
         (folder / f"{name}.pool").unlink(missing_ok=True)
+        for run in folder.glob(f"{name}-*"):
+            shutil.rmtree(run)
     create_pool(folder / "alice.pool", 200_000, OsEntropy())
     shutil.copy(folder / "alice.pool", folder / "bob.pool")
     (folder / "bob.pool").chmod(0o600)
@@ -123,12 +126,13 @@ async def measure(folder: Path, *, speed: float, seconds: float, delay_s: float)
         process.send_signal(signal.SIGTERM)
         await process.wait()
     await proxy.stop()
-    return figures(folder)
+    return figures(folder, speed)
 
 
 async def start(role: str, folder: Path, speed: float, link: str) -> asyncio.subprocess.Process:
     text = NODE.format(role=role, link=link, driver="memory", block_s=BLOCK_S, options="")
     text = text.replace("tags = true", "tags = false").replace("offset_range_s = 0.5", "offset_range_s = 2.0")
+    text = text.replace("[blocks]", f"[blocks]\nin_flight = {IN_FLIGHT}")
     (folder / f"{role}.toml").write_text(text.replace("gate_ps = 6000.0", "gate_ps = 1200.0"))
     command = [sys.executable, __file__, role, "--folder", str(folder), "--speed", str(speed)]
     with (folder / f"{role}.out").open("w") as out, (folder / f"{role}.err").open("w") as err:
@@ -141,7 +145,7 @@ async def port(path: Path) -> int:
     return int(path.read_text())
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def figures(folder: Path, speed: float) -> dict[str, Any]:
     lines = {}
     for role in ("alice", "bob"):
         rows = [json.loads(line) for line in (folder / f"{role}.out").read_text().splitlines()]
@@ -153,21 +157,27 @@ def figures(folder: Path) -> dict[str, Any]:
     span_s = rows[-1]["s"] - rows[0]["s"]
     later = rows[1:]
     durations = [sum(row["stage_seconds"].values()) for row in later]
-    warnings = {role: (folder / f"{role}.err").read_text() for role in ("alice", "bob")}
+    stages = {stage: round(float(np.mean([row["stage_seconds"][stage] for row in later])), 3) for stage in STAGES}
     return {
         "keys": len(later),
         "equal": all(digests.get(row["block"], row["digest"]) == row["digest"] for row in later),
-        "keys_per_s": round(len(later) / span_s, 3),
+        "share_used": round(len(later) * BLOCK_S / span_s / speed, 2),
         "secret_bits_per_s": round(sum(row["secret_bits"] for row in later) / span_s),
         "messages": round(float(np.mean([row["messages"] for row in later]))),
         "kbytes": round(float(np.mean([row["bytes"] for row in later])) / 1000),
         "block_ms": round(1000 * float(np.mean(durations))),
         "in_flight": round(float(np.sum(durations)) / span_s, 2),
-        "dropped": {role: text.count("is dropped") for role, text in warnings.items()},
-        "shed": {role: "tags are dropped" in text for role, text in warnings.items()},
+        "stage_s": stages,
+        "dropped_intervals": {role: each[-1]["dropped"] for role, each in lines.items()},
+        "shed": {role: shed(folder, role) for role in lines},
         "processors": {role: round(slope(each), 2) for role, each in lines.items()},
         "memory_mib": {role: each[-1]["memory_mib"] for role, each in lines.items()},
     }
+
+
+def shed(folder: Path, role: str) -> bool:
+    """Whether the node said that it dropped tags."""
+    return any("tags are dropped" in log.read_text() for log in folder.glob(f"{role}-*/log.jsonl"))
 
 
 def slope(rows: list[dict[str, Any]]) -> float:
@@ -178,7 +188,7 @@ def slope(rows: list[dict[str, Any]]) -> float:
 async def measured(what: str, folder: Path, *, speed: float, seconds: float) -> None:
     tags_per_s = make_tags(folder)
     print(f"tags as made: {tags_per_s} /s on both sides together; load {os.getloadavg()}")
-    runs = [(s, 0.0) for s in (1.0, 2.5, 5.0, 7.5, 10.0, 15.0)]
+    runs = [(s, 0.0) for s in (1.0, 2.0, 3.0, 4.0, 5.0, 15.0)]
     if what == "delays":
         runs = [(speed, rtt_ms / 2000) for rtt_ms in (0, 10, 20, 50, 75, 100)]
     for one, delay_s in runs:

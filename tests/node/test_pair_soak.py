@@ -17,7 +17,7 @@ from pair_link import NODE
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.link.pool_file import create_pool
 
-SECONDS = 180.0
+SECONDS = 120.0
 BLOCK_S = 4.0
 PAIR_RATE_HZ = 2e6
 """About 520,000 and 480,000 events a second; one in four has its partner."""
