@@ -15,6 +15,9 @@ import numpy as np
 
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
 
+MOST_BEGUN = 100
+"""Intervals of which it is remembered where they began."""
+
 
 class PairBlocks:
     """Cuts one stream.
@@ -32,6 +35,7 @@ class PairBlocks:
         self._most = most_blocks
         self._anchor = (0, begin_tick, 0.0)
         self._held: deque[TimeTags] = deque()
+        self._begun: dict[int, int] = {}
         self._newest = self._confirmed = -(1 << 62)
         self.next = 0
 
@@ -82,17 +86,24 @@ class PairBlocks:
         if number < self.next or not self._is_complete(number):
             return None
         begin, end = self.begin(number), self.begin(number + 1)
-        self.next = number + 1
+        self._begun[number], self.next = begin, number + 1
+        if len(self._begun) > MOST_BEGUN:
+            del self._begun[min(self._begun)]
         tags = concatenate(list(self._held))
         first, last = np.searchsorted(tags.ticks, [begin, end])
         lost = tuple((max(a, begin) - begin, min(b, end) - begin) for a, b in tags.lost if a < end and b > begin)
         return replace(tags, ticks=tags.ticks[first:last] - begin, channel=tags.channel[first:last], lost=lost)
 
     def follow(self, number: int, offset_s: float, rate: float) -> None:
-        """Interval ``number`` began ``offset_s`` too early against the peer's; this clock runs fast by ``rate``."""
-        if number < self._anchor[0]:
+        """Interval ``number`` began ``offset_s`` too early against the peer's; this clock runs fast by ``rate``.
+
+        The interval was given out before others were moved: what counts is where it began then.
+        """
+        begun = self._begun.get(number)
+        if begun is None or number < self._anchor[0]:
             return
-        self._anchor = (number, self.begin(number) + round(offset_s * AS_PER_S / self.tick_as), rate)
+        self._anchor = (number, begun + round(offset_s * AS_PER_S / self.tick_as), rate)
+        self._begun = {later: tick for later, tick in self._begun.items() if later > number}
 
 
 def lost_share(tags: TimeTags, length_s: float) -> float:
