@@ -39,7 +39,9 @@ def command(
     scenario: Annotated[
         str, typer.Option(help="With --live: a shipped scenario or a TOML file, decoy-state BB84 with sync pulses.")
     ] = "backbone-625mhz",
-    port: Annotated[int, typer.Option(help="With --live: where Alice listens.", min=1, max=65535)] = 47625,
+    port: Annotated[
+        int, typer.Option(help="With --live: where Alice listens; the next three serve keys.", min=1, max=65532)
+    ] = 47625,
     block_s: Annotated[float, typer.Option(help="With --live: length of a block in seconds.", min=0.1)] = 10.0,
 ) -> None:
     """Look at recordings and write a commented run.toml for them; or, with --live, all files of a live link.
@@ -94,6 +96,8 @@ def _live(folder: Path, scenario: str, *, port: int, block_s: float) -> None:
     for line in trial.commands:
         print(f"  {line}")
     print("\nthe first key comes after calibration and one block; Ctrl-C ends each of them")
+    print("an application gets a key of both nodes by\n")
+    print(f"  {trial.ask}")
 
 
 def _report(found: Survey, *, to_stderr: bool) -> None:

@@ -37,6 +37,7 @@ def command(
     import sys
 
     from qkdpp.node.config import load_node, without_calibration
+    from qkdpp.node.delivery import delivery_of
     from qkdpp.node.metrics import metrics_of
     from qkdpp.node.run import run_node
     from qkdpp.node.screen import watcher_of
@@ -45,13 +46,16 @@ def command(
     file = load_node(node)
     if no_calibrate:
         file = without_calibration(file)
+    delivery = delivery_of(file)
     alarms: list[Alarm] = []
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(file, alarms.extend))
-        metrics = stack.enter_context(metrics_of(file, lambda: store.status().result()))
+        (link,) = store.links()
+        metrics = stack.enter_context(metrics_of(file, lambda: link.status().result()))
         watchers: list[Watcher] = [] if metrics is None else [metrics]
         watchers.append(stack.enter_context(watcher_of(json=json_)))
-        ended = run_node(file, store, watchers=watchers, alarms=alarms, duration_s=duration_s)
+        served = None if delivery is None else (delivery, store)
+        ended = run_node(file, link, watchers=watchers, alarms=alarms, duration_s=duration_s, served=served)
     if not json_:
         _say(ended)
     if ended.refused:

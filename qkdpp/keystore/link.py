@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class Link:
         self.line = line
         self._store = store
         self._met = False
+        self._halted = ""
 
     def __repr__(self) -> str:
         return f"Link({self._store.own!r} to {self.line.peer!r}, epoch {self.line.epoch})"
@@ -87,6 +89,10 @@ class Link:
         """Ready blocks that were not released yet, in order."""
         return self._store.submit("resting", lambda db: list(blocks.numbers(db, self.line, "ready"))).result()
 
+    def halt(self, reason: str) -> None:
+        """From now on nothing is reserved, accepted or delivered, until the store is opened anew. Never blocks."""
+        self._halted = self._halted or reason
+
     # For the key manager.
 
     def hello(self) -> Future[Hello]:
@@ -125,8 +131,8 @@ class Link:
     def require_met(self, db: sqlite3.Connection) -> None:
         """Within a job: LinkClosedError or NotMetError unless keys may move."""
         (closed,) = db.execute("SELECT closed FROM link WHERE id = ?", (self.line.id,)).fetchone()
-        if closed:
-            raise LinkClosedError(closed)
+        if closed or self._halted:
+            raise LinkClosedError(closed or f"stopped by the node: {self._halted}")
         if not self._met:
             raise NotMetError(f"{self.line.peer}: no HELLO was exchanged since this store was opened")
 
@@ -198,7 +204,12 @@ class Link:
 
     def status(self) -> Future[LinkStatus]:
         """Stock and state."""
-        return self._store.submit("status", lambda db: status(db, self.line, self._store.limits.capacity))
+
+        def run(db: sqlite3.Connection) -> LinkStatus:
+            found = status(db, self.line, self._store.limits.capacity)
+            return replace(found, closed=found.closed or self._halted)
+
+        return self._store.submit("status", run)
 
 
 def status(db: sqlite3.Connection, line: Line, capacity: int) -> LinkStatus:

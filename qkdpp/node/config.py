@@ -159,6 +159,12 @@ class StoreSection(_Section, frozen=True, kw_only=True):
     peer: str
 
 
+class DeliverySection(_Section, frozen=True, kw_only=True):
+    """Delivery file (``docs/formats/delivery.md``) by which applications get keys of the store while the node runs."""
+
+    file: str
+
+
 class MetricsSection(_Section, frozen=True, kw_only=True):
     """Where Prometheus may ask, as ``host:port`` (``:port`` is this computer alone), and PEM files for TLS."""
 
@@ -187,6 +193,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     alarms: AlarmSettings = AlarmSettings()
     recording: RecordingSection = RecordingSection()
     store: StoreSection | None = None
+    delivery: DeliverySection | None = None
     metrics: MetricsSection = MetricsSection()
     source: Source | None = None
     sync_string: SyncStringSection | None = None
@@ -215,6 +222,7 @@ class NodeFile:
     alarms: AlarmSettings
     recording: RecordingSection
     store: StoreSection | None
+    delivery: DeliverySection | None
     metrics: MetricsSection
 
     @property
@@ -293,6 +301,7 @@ _OWN = (
     "alarms",
     "recording",
     "store",
+    "delivery",
     "metrics",
 )
 

@@ -111,6 +111,10 @@ class Node:
         """Opens no more blocks, lets those under way end, takes leave of the peer."""
         self._stopping.set()
 
+    def clear(self, name: str) -> None:
+        """What an alarm of others was about is well again."""
+        self._alarm([], cleared=(name,))
+
     async def run(self) -> None:
         """Works until it is stopped; raises what the service or the link failed with."""
         link = asyncio.create_task(self._runner.run())

@@ -24,6 +24,10 @@ class LiveStore(KeySink, Protocol):
         """Ready blocks that were not released yet, in order."""
         ...
 
+    def halt(self, reason: str) -> None:
+        """Nothing is given out any more until the store is opened anew."""
+        ...
+
 
 @dataclass(slots=True, kw_only=True)
 class Quarantine:
@@ -62,8 +66,9 @@ class Quarantine:
         return last
 
     def stop(self, reason: str) -> list[int]:
-        """A security alarm: nothing is released any more, and all that rests is burned; which blocks."""
+        """A security alarm: nothing is released or given out any more, and all that rests is burned; which blocks."""
         self.stopped = True
+        self.store.halt(reason)
         burned = self.store.resting()
         for block in burned:
             self.store.burn(block, reason)

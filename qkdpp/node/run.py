@@ -7,6 +7,7 @@ the peer is told. The second ends it at once, which is safe: nothing that matter
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,8 +15,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qkdpp.delivery.config import Delivery
+from qkdpp.keystore import KeyStore
 from qkdpp.node.assemble import assembled
 from qkdpp.node.config import NodeFile
+from qkdpp.node.delivery import ALARM, delivering
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.node import Node
 from qkdpp.node.quarantine import LiveStore
@@ -48,22 +52,26 @@ def run_node(
     watchers: Sequence[Watcher],
     alarms: list[Alarm],
     duration_s: float | None,
+    served: tuple[Delivery, KeyStore] | None = None,
 ) -> Ended:
     """Runs the node until a signal, the end of ``duration_s`` seconds, or a link that has failed for good.
 
-    What others append to ``alarms`` is raised by the node.
+    What others append to ``alarms`` is raised by the node. ``served``: what is delivered to applications meanwhile, and
+    the store of ``store``.
 
     Raises:
         InputError: the file, a device, the pool or the store does not serve.
         OSError: it cannot listen.
     """
     with assembled(file, store, now=time.monotonic, watchers=watchers, alarms=alarms) as made:
-        asyncio.run(_until_the_end(made.node, duration_s))
+        asyncio.run(_until_the_end(made.node, duration_s, served, alarms))
         status = made.node.status
         return Ended(status=status, folder=str(made.folder.path), refused=_refused(status, duration_s))
 
 
-async def _until_the_end(node: Node, duration_s: float | None) -> None:
+async def _until_the_end(
+    node: Node, duration_s: float | None, served: tuple[Delivery, KeyStore] | None, alarms: list[Alarm]
+) -> None:
     loop = asyncio.get_running_loop()
     asked = 0
 
@@ -80,7 +88,12 @@ async def _until_the_end(node: Node, duration_s: float | None) -> None:
     if duration_s is not None:
         loop.call_later(duration_s, node.stop)
     _log.info("the node has started")
-    await node.run()
+    async with contextlib.AsyncExitStack() as stack:
+        if served is not None:
+            await stack.enter_async_context(
+                delivering(*served, alarmed=alarms.append, well=lambda: node.clear(ALARM)),
+            )
+        await node.run()
 
 
 def _refused(status: Status, duration_s: float | None) -> str:

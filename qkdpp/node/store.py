@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
-from qkdpp.keystore import FileWrapping, KeyStore, Link, create_kek
+from qkdpp.keystore import FileWrapping, KeyStore, create_kek
 from qkdpp.node.config import NodeFile
 from qkdpp.node.monitors import Alarm, Level
 
 
 @contextlib.contextmanager
-def open_store(file: NodeFile, alarmed: Callable[[list[Alarm]], None]) -> Iterator[Link]:
-    """The link of the file in its store, open until the end of the context; both are made where they are missing.
+def open_store(file: NodeFile, alarmed: Callable[[list[Alarm]], None]) -> Iterator[KeyStore]:
+    """The store of the file with its link, open until the end of the context; both are made where they are missing.
 
     A key-encrypting key is made only with a new store.
 
@@ -34,4 +34,5 @@ def open_store(file: NodeFile, alarmed: Callable[[list[Alarm]], None]) -> Iterat
         alarmed([Alarm(name="store", level=Level.CRITICAL, message=message, remedy=remedy)])
 
     with KeyStore(folder, file.node.name, FileWrapping(key), alarm=alarm) as store:
-        yield store.link(section.peer)
+        store.link(section.peer)
+        yield store

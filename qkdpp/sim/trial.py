@@ -1,4 +1,4 @@
-"""A live link to try at home: node files for Alice and Bob, and a simulated laboratory for their instruments.
+"""A live link to try at home: Alice's and Bob's node and delivery files, and a simulated laboratory for them.
 
 The loss is raised until the clicks come at a rate that an ordinary computer simulates in real time. Written once,
 never over anything.
@@ -26,6 +26,7 @@ LONGEST_GATE_PERIOD_PS = 1600.0
 SCAN_STEP_PS = 25.0
 MISALIGNMENT = 0.004
 WANDER = 0.002
+NODES = ("alice", "bob")
 INSTRUMENTS = {
     "alice/transmitter": "transmitter",
     "bob/tagger": "raw64-bob",
@@ -38,14 +39,17 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What was written, and what is to be typed in three terminals."""
+    """What was written, what is to be typed in three terminals, and what then gives an application a key."""
 
     files: list[Path]
     commands: list[str]
+    ask: str
 
 
 def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, block_s: float) -> Trial:
     """Fills a new folder for the scenario ``name``, already read as ``plan``.
+
+    ``port``: Alice's for Bob; the next three serve delivery: Alice's and Bob's for applications, and between them.
 
     Raises:
         InputError: something is in the folder, or the scenario has no transmitter, sync pulses and passive receiver.
@@ -60,8 +64,9 @@ def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, 
     section = plan.sync_string
     string = None if section is None else SyncString(seed=entropy.bytes(32), length=section.length, frame=section.frame)
     create_authority(folder / "pki")
-    for node in ("alice", "bob"):
-        create_certificate(folder / "pki", node, "node")
+    for node in NODES:
+        create_certificate(folder / "pki", node, "node", hosts=("127.0.0.1", "localhost"))
+        create_certificate(folder / "pki", f"sae-{node}", "application")
     create_pool(folder / "alice.pool", POOL_TAGS, entropy)
     create_secret(folder / "bob.pool", (folder / "alice.pool").read_bytes())
     gate_ps = gate_period_ps(plan)
@@ -70,6 +75,7 @@ def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, 
         "lab.toml": _lab(name, plan, gate_ps, string),
         "alice.toml": _alice(port) + public,
         "bob.toml": _bob(port, plan, gate_ps) + public,
+        **{f"kme-{node}.toml": _delivery(node, port + 1 + n, port + 3) for n, node in enumerate(NODES)},
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -80,6 +86,8 @@ def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, 
             f"qkdpp run {folder / 'alice.toml'}",
             f"qkdpp run {folder / 'bob.toml'}",
         ],
+        ask=f"qkdpp keys get 127.0.0.1:{port + 1} sae-bob --authority {folder / 'pki/authority.pem'}"
+        f" --certificate {folder / 'pki/sae-alice.pem'}",
     )
 
 
@@ -135,11 +143,31 @@ def _node(role: str, port: int) -> str:
         lines("link", address | tls | {"peer_name": peer}),
         lines("pool", {"file": f"{role}.pool", "refill_below": 2000, "refill_to": 2200}),
         lines("store", {"folder": f"{role}.store", "key": f"{role}.store.key", "peer": peer}),
+        lines("delivery", {"file": f"kme-{role}.toml"}),
         "# Recordings of tags and randomness give every key away: here for `qkdpp replay`, off on a link in service.\n"
         + lines("recording", {"tags": True, "entropy": True}),
         '# [metrics]\n# listen = "127.0.0.1:9460"',
     ]
     return "\n\n".join(parts) + "\n\n"
+
+
+def _delivery(role: str, port: int, meeting: int) -> str:
+    peer = "bob" if role == "alice" else "alice"
+    pki = {"authority": "pki/authority.pem", "certificate": f"pki/{role}.pem", "key": f"pki/{role}.key"}
+    parts = [
+        f"# Keys of node {role} for applications (docs/formats/delivery.md): served by `qkdpp run {role}.toml`, or by\n"
+        f"# `qkdpp serve kme-{role}.toml` while the node does not run.",
+        lines("", {"format": 1}),
+        lines("server", {"name": role, "listen": f"127.0.0.1:{port}"} | pki),
+        lines("store", {"folder": f"{role}.store", "key": f"{role}.store.key"}),
+        _entry("peer", {"name": peer, "listen" if role == "alice" else "connect": f"127.0.0.1:{meeting}"}),
+        *(_entry("sae", {"id": f"sae-{node}", "kme": node}) for node in NODES),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _entry(name: str, values: dict[str, object]) -> str:
+    return f"[[{name}]]\n" + lines("", values)
 
 
 def _device(name: str, instrument: str, driver: str, options: dict[str, object] | None = None) -> str:

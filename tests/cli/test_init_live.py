@@ -65,7 +65,8 @@ def test_secrets_are_the_owners_alone_and_the_same_for_both(tmp_path):
 def test_the_commands_are_printed(tmp_path):
     printed = init(tmp_path / "trial").stdout
     lines = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
-    assert [line.split()[:2] for line in lines] == [["python", "-m"], ["qkdpp", "run"], ["qkdpp", "run"]]
+    starts = [["python", "-m"], ["qkdpp", "run"], ["qkdpp", "run"], ["qkdpp", "keys"]]
+    assert [line.split()[:2] for line in lines] == starts
 
 
 def test_nothing_is_overwritten(tmp_path):

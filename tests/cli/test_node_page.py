@@ -31,6 +31,7 @@ SECTIONS = {
     "calibration.synchronisation": SynchronisationSettings,
     "alarms": AlarmSettings,
     "store": config.StoreSection,
+    "delivery": config.DeliverySection,
     "recording": config.RecordingSection,
     "metrics": config.MetricsSection,
 }

@@ -7,7 +7,7 @@ from stores import OUT_S, Ends, secret
 
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import LocalProtocolError
-from qkdpp.keystore import NotEnoughKeyError, ReservationRefusedError
+from qkdpp.keystore import LinkClosedError, NotEnoughKeyError, ReservationRefusedError
 
 if TYPE_CHECKING:
     from qkdpp.keystore import Link
@@ -144,3 +144,26 @@ def test_old_numbers_are_forgotten_but_not_taken_again(ends: Ends) -> None:
         ends.a.stage(2, key(2))
     ends.a.burn(2, "why")
     assert ends.a.held(2) is None
+
+
+def test_a_halted_link_gives_nothing_out_until_the_store_is_opened_anew(ends: Ends) -> None:
+    ends.meet()
+    ends.fill(2, 3)
+    reservation, _ = ends.hand_over("kme-a", 1, 16)
+    waiting = ends.b.reserve(1, 16, master="m", slaves=["s"]).result(OUT_S)
+    ends.b.halt("blinding")
+    ends.b.halt("another reason")
+    for refused in (
+        ends.b.reserve(1, 16, master="m", slaves=["s"]),
+        ends.b.commit(waiting.key_ids),
+        ends.b.accept(ends.a.reserve(1, 16, master="m", slaves=["s"]).result(OUT_S)),
+        ends.stores["kme-b"].deliver("sae-b", reservation.key_ids, master="sae-a"),
+    ):
+        with pytest.raises(LinkClosedError, match="blinding"):
+            refused.result(OUT_S)
+    assert "blinding" in ends.b.status().result(OUT_S).closed
+    ends.stores["kme-b"].close()
+    ends.open("kme-b")
+    ends.meet()
+    assert ends.b.status().result(OUT_S).closed == ""
+    assert ends.fetch("kme-b", "sae-b", reservation.key_ids)

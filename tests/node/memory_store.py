@@ -36,5 +36,8 @@ class MemoryStore:
             self.states[block] = "released"
         return going
 
+    def halt(self, reason: str) -> None:
+        self.halted = reason
+
     def resting(self) -> list[int]:
         return sorted(b for b, state in self.states.items() if state == "ready")

@@ -48,6 +48,7 @@ def test_an_alarm_burns_what_rests_and_stops_release_for_good() -> None:
     quarantine.rest(2)
     quarantine.rest(3)
     assert quarantine.stop("detector_current") == [2, 3]
+    assert store.halted == "detector_current"
     clock.now_s = 100.0
     assert quarantine.due() is None
     assert store.states[1] == "released"

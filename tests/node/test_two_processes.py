@@ -1,29 +1,84 @@
-"""Two processes fed by instrument bytes alone: calibrations, keys in both stores, metrics, and the replay of it all."""
+"""Two processes fed by instrument bytes alone: calibrations, keys, applications, metrics, and the replay of it all."""
 
+import base64
 import json
+import re
+import shlex
+import shutil
 import subprocess
+import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from two_processes import free_port, given_out, laboratory, qkdpp, trial, two_nodes, whole_bytes
+from two_processes import PATIENCE_S, free_port, given_out, laboratory, qkdpp, served_at, trial, two_nodes, whole_bytes
 
 from qkdpp.core.keyfile import read_key
+from qkdpp.delivery import Client
 
 BLOCKS = 2
+ROOT = Path(__file__).parents[2]
+
+
+def application(folder, node):
+    pki = folder / "pki"
+    files = {"certificate": pki / f"sae-{node}.pem", "key": pki / f"sae-{node}.key"}
+    return Client(served_at(folder, node), authority=pki / "authority.pem", **files)
+
+
+def applications(folder):
+    """Two keys for Alice's application and the same by identifier for Bob's, while both nodes run."""
+    with application(folder, "alice") as alice, application(folder, "bob") as bob:
+        deadline = time.monotonic() + PATIENCE_S
+        while alice.status("sae-bob").stored_key_count < 4:  # the first even block has left quarantine
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        keys = alice.get("sae-bob", 2)
+        return keys, bob.fetch("sae-alice", [key.key_id for key in keys])
+
+
+def shown_by_curl(folder):
+    """The commands of the page, in their order; None without curl."""
+    if shutil.which("curl") is None:
+        return None
+    page = (ROOT / "docs/live.md").read_text().replace("\\\n", " ")
+    commands, answers, key_id = re.findall(r"^curl .*$", page, re.M), [], "KEY_ID"
+    for command, node in zip(commands, ("alice", "bob"), strict=True):
+        typed = re.sub(r"127\.0\.0\.1:\d+", served_at(folder, node), command).replace("KEY_ID", key_id)
+        done = subprocess.run(
+            [*shlex.split(typed), "--silent", "--show-error"],
+            cwd=folder.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads(done.stdout)["keys"])
+        key_id = answers[0][0]["key_ID"]
+    return answers
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     """Everything that one short session left: events of both sides, exit codes, run folders, a scrape."""
-    folder, port = tmp_path_factory.mktemp("live") / "trial", free_port()
+    folder, port = tmp_path_factory.mktemp("live") / "link", free_port()
     trial(folder, block_s=6.0, loss_db=25.0, metrics=port)
     with laboratory(folder), two_nodes(folder) as (alice, bob):
         bob.wait_for_keys(BLOCKS)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             scrape = answer.read().decode()
+        keys, curl = applications(folder), shown_by_curl(folder)
         codes = bob.stop(), alice.stop()
-    return {"folder": folder, "alice": alice, "bob": bob, "codes": codes, "scrape": scrape}
+    found = {"folder": folder, "alice": alice, "bob": bob, "codes": codes, "scrape": scrape, "keys": keys, "curl": curl}
+    return found | {"delivered": delivered(keys, curl)}
+
+
+def delivered(keys, curl):
+    """All bytes that applications got, in order."""
+    by_curl = b"" if curl is None else base64.b64decode(curl[0][0]["key"])
+    return b"".join(key.key for key in keys[0]) + by_curl
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +103,21 @@ def test_both_end_cleanly_with_the_same_blocks(session):
     alice, bob = ({e["block"]: e["secret_bits"] for e in session[name].secret_blocks()} for name in ("alice", "bob"))
     assert alice == bob
     assert len(alice) >= BLOCKS
+
+
+def test_applications_at_both_ends_get_equal_keys_while_the_nodes_run(session):
+    first, second = session["keys"]
+    assert first == second
+    assert {len(key.key) for key in first} == {32}
+    assert first[0].key != first[1].key
+
+
+def test_the_commands_of_the_page_give_equal_keys(session):
+    if session["curl"] is None:
+        pytest.skip("needs curl")
+    first, second = session["curl"]
+    assert first == second
+    assert len(base64.b64decode(first[0]["key"])) == 32
 
 
 def test_every_calibration_left_its_result_and_figure(session):
@@ -77,13 +147,14 @@ def test_replay_gives_the_keys_of_both_stores(session, replayed):
     for block, key in replayed["alice"].items():
         assert key.equals(replayed["bob"][block])
     streams = given_out(session["folder"])
+    streams["alice"] = session["delivered"] + streams.get("alice", b"")
     assert sum(map(len, streams.values())) == sum(len(whole_bytes(key)) for key in replayed["alice"].values())
     for key in replayed["alice"].values():
         assert any(whole_bytes(key) in stream for stream in streams.values())
 
 
 def test_keys_lie_nowhere_else(session, replayed):
-    pieces = [whole_bytes(key)[:24] for key in replayed["alice"].values()]
+    pieces = [whole_bytes(key)[:24] for key in replayed["alice"].values()] + [session["delivered"][-24:]]
     needles = [needle for piece in pieces for needle in (piece, piece.hex().encode())]
     for path in session["folder"].rglob("*"):
         if path.is_file() and not path.name.endswith(".test.key"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from qkdpp.core.bits import Bits
+from qkdpp.delivery.config import load_delivery
 from qkdpp.keystore import FileWrapping, KeyStore
 from qkdpp.scenarios.scenario_file import load
 from qkdpp.sim.trial import write_trial
 
 PATIENCE_S = 240.0
+PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+")
 
 
 def free_port() -> int:
@@ -39,6 +42,20 @@ def trial(folder: Path, *, block_s: float, loss_db: float, metrics: int) -> None
     text = text.replace("[alarms]\n", "[calibration.polarisation]\ndwell_s = 0.03\n\n[alarms]\n")
     text = text.replace('# [metrics]\n# listen = "127.0.0.1:9460"', f'[metrics]\nlisten = ":{metrics}"')
     (folder / "bob.toml").write_text(text)
+    move_ports(folder)
+
+
+def move_ports(folder: Path) -> None:
+    """Ports of delivery that are free, in place of those beside the link's."""
+    files = {path: path.read_text() for path in folder.glob("kme-*.toml")}
+    free = {port: str(free_port()) for port in sorted({p for text in files.values() for p in PORT.findall(text)})}
+    for path, text in files.items():
+        path.write_text(PORT.sub(lambda found: free[found[0]], text))
+
+
+def served_at(folder: Path, name: str) -> str:
+    """Where a node answers applications."""
+    return str(load_delivery(folder / f"kme-{name}.toml").server.listen)
 
 
 def change(path: Path, values: dict[str, float]) -> None:
