@@ -146,6 +146,29 @@ def test_what_never_makes_sense_again_is_an_error():
     assert all(chunk.clean for chunk in run(driver, 0.5))
 
 
+def test_a_stream_that_waited_for_its_start_is_fresh():
+    sim = SimRaw64(
+        PoissonEdges((5000.0, 3000.0, 500.0, 500.0), np.random.default_rng(4)),
+        clock=RealClock(40.0),
+        faults=Faults(SimRaw64.FAULTS),
+        rng=np.random.default_rng(1),
+    )
+    with TcpHost(sim) as host:
+        driver = Raw64.from_url(host.url)
+        driver.transport.time_factor = 40.0
+        driver.transport.sleep(12.0)
+        driver.connect()
+        driver.transport.sleep(12.0)
+        begun_s = sim.clock()
+        driver.start()
+        chunks = run(driver, 4.0)
+        driver.close()
+    assert all(chunk.clean for chunk in chunks)
+    assert driver.epoch == 2
+    first_s = driver._first[0] / 256e9
+    assert begun_s - 2.0 < first_s < begun_s + 4.0
+
+
 def test_silence_and_an_unplugged_cable():
     driver, sim, _ = simulated()
     sim.faults.add("stalled")

@@ -25,6 +25,8 @@ PAUSE_S = 0.0005
 LOOPBACK = "127.0.0.1"
 REBIND_TRIES = 200
 CHUNK_BYTES = 1 << 16
+MOST_BYTES = 1 << 26
+"""What waits for a client that does not read, at most; the rest is lost, as in a real unit."""
 
 
 class Hosted(Protocol):
@@ -93,8 +95,20 @@ class Host(ABC):
         """Carries what there is; False when there was nothing to do."""
 
 
-class PtyHost(Host):
-    """A pseudo-terminal (POSIX), raw on both sides, with a queue of its own for the 4 KiB of the kernel."""
+class ByteHost(Host):
+    """A host of one stream of bytes, with a queue of its own."""
+
+    def __init__(self, instrument: Hosted) -> None:
+        super().__init__(instrument)
+        self._queue = bytearray()
+
+    def _enqueue(self, data: bytes) -> None:
+        if len(self._queue) < MOST_BYTES:
+            self._queue += data
+
+
+class PtyHost(ByteHost):
+    """A pseudo-terminal (POSIX), raw on both sides; the queue is there for the 4 KiB of the kernel."""
 
     def __init__(self, instrument: Hosted) -> None:
         super().__init__(instrument)
@@ -102,7 +116,6 @@ class PtyHost(Host):
         self.path = self._folder / "tty"
         self.url = f"serial://{self.path}"
         self._master = self._slave = -1
-        self._queue = bytearray()
 
     def _open(self) -> None:
         import pty
@@ -141,7 +154,7 @@ class PtyHost(Host):
             busy = True
         except BlockingIOError:
             pass
-        self._queue += self.instrument.poll()
+        self._enqueue(self.instrument.poll())
         if self._queue:
             _, writable, _ = select.select([], [self._master], [], PAUSE_S)
             if writable:
@@ -150,14 +163,13 @@ class PtyHost(Host):
         return busy
 
 
-class TcpHost(Host):
+class TcpHost(ByteHost):
     """One TCP port, one client at a time; a new client takes over."""
 
     def __init__(self, instrument: Hosted, *, scheme: str = "tcp", port: int = 0) -> None:
         super().__init__(instrument)
         self._listener: socket.socket | None = None
         self._client: socket.socket | None = None
-        self._queue = bytearray()
         self.port = port
         self._scheme = scheme
 
@@ -209,6 +221,7 @@ class TcpHost(Host):
     def _carry(self) -> bool:
         client = self._client
         if client is None:
+            self.instrument.poll()  # a stream that nobody listens to is gone
             return False
         busy = False
         try:
@@ -223,7 +236,7 @@ class TcpHost(Host):
         except OSError:
             self._drop()
             return True
-        self._queue += self.instrument.poll()
+        self._enqueue(self.instrument.poll())
         try:
             if self._queue:
                 del self._queue[: client.send(self._queue)]

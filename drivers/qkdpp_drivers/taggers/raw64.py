@@ -24,6 +24,8 @@ LOOK_BACK = TICKS_PER_S // 1000
 AHEAD = 5 * TICKS_PER_S
 """A word this far ahead of the host's clock cannot be."""
 SILENT_AFTER_S = 10.0
+FRESH_S = 0.5
+"""What waits in a connection that is older than this was sent before anybody asked for it."""
 PROOF_WORDS = 32
 MOST_BYTES = 8 << 20
 
@@ -71,7 +73,7 @@ class Raw64(Instrument):
         self._first: tuple[int, float] | None = None
         self._last = self._sound_tick = 0
         self._in_doubt = False  # the next word ends an interval that is lost
-        self._last_byte_s = 0.0
+        self._opened_s = self._last_byte_s = 0.0
 
     def identify(self) -> Identity:
         """Nobody can be asked."""
@@ -80,13 +82,17 @@ class Raw64(Instrument):
     def _quieten(self) -> None:
         """Nothing is thrown away: words are aligned from the first byte on."""
         self._reset()
+        self._opened_s = self.transport.now()
 
     def start(self) -> None:
-        """Begins with the first word after connecting; reconnects if bytes were read before. Ticks count from it."""
+        """Begins with the first word after connecting, and connects again unless that was just now: tags are fresh.
+
+        Ticks count from that word.
+        """
         with self.transport.lock:
             if self._streaming:
                 raise DeviceError(f"{self.name}: the stream is running; stop it first")
-            if self._first is not None:
+            if self._first is not None or self.transport.now() - self._opened_s > FRESH_S:
                 self.reconnect()
             self._streaming, self._last_byte_s = True, self.transport.now()
 
