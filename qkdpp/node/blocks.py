@@ -99,6 +99,16 @@ class BlockRunner:
         """The next event of link or blocks, the node's own control messages included; None after the last."""
         return await self._events.get()
 
+    async def connected(self) -> None:
+        """Returns when the link is up, or never will be again."""
+        async with self._change:
+            await self._change.wait_for(lambda: self._connected or self._closing)
+
+    @property
+    def oldest_open(self) -> int | None:
+        """The lowest number of a block that has not ended."""
+        return min(self._open, default=None)
+
     def new_number(self) -> int:
         """A number for a new block, above all earlier ones of this side, also of earlier runs.
 

@@ -99,10 +99,10 @@ class Node:
         self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
         self._resting: dict[int, int] = {}
+        self.status = status
         for block in store.resting():
             self._rest(block, store.held(block) or 0)
         self.board = Board()
-        self.status = status
         self._first_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._released = -1
@@ -185,7 +185,7 @@ class Node:
             left = self._pool.remaining
             self._alarm(judge_state(lost_locks=0, pool_tags=left, settings=self._alarms), cleared=("pool_low",))
             self.status.pool_tags = left
-            if self.status.role == "bob" and (up_to := self._quarantine.due()) is not None:
+            if self.status.role == "bob" and (up_to := self._quarantine.due(self._runner.oldest_open)) is not None:
                 self._released = up_to
                 self._resting = {block: bits for block, bits in self._resting.items() if block > up_to}
                 self._send(Release(up_to=up_to))
@@ -233,7 +233,8 @@ class Node:
         return self._quarantine.stop(name)
 
     def _rest(self, block: int, bits: int) -> None:
-        self._quarantine.rest(block)
+        if self.status.role == "bob":
+            self._quarantine.rest(block)
         self._resting[block] = bits
 
     def _peer_alarm(self, alarm: SecurityAlarm) -> None:

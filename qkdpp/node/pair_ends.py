@@ -247,3 +247,5 @@ class PairEnd:
             await self._runner.open(block, half(tags, self._detectors, party), log)
         except LinkError as error:
             _log.warning("block %d is not begun: %s", block, error)
+            self._intervals.pop(block, None)
+            self._recorder.lost(block)

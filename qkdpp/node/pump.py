@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qkdpp.core.devices import Chunk, TimeTagger
-from qkdpp.core.errors import DeviceError
 
 _log = logging.getLogger("qkdpp.node")
 
@@ -87,7 +86,7 @@ class Pump:
         while not self._stop.is_set():
             try:
                 delivery = self._verdict() if self._asked.is_set() else Delivery(chunk=self._tagger.read(READ_S))
-            except DeviceError as error:
+            except Exception as error:  # whoever takes the tags must learn of it, whatever it is
                 self._fail(error)
                 return
             chunk = delivery.chunk

@@ -49,20 +49,32 @@ class Quarantine:
         """The key of a block is ready and begins to rest."""
         self._since[block] = self.now()
 
-    def due(self) -> int | None:
-        """Releases what has rested long enough, in order of numbers; the last of them, to tell the peer."""
-        if self.stopped:
-            return None
-        last = None
-        for block in sorted(self._since):
-            if self.now() - self._since[block] < self.look_back_s:
-                break
-            last = block
+    def due(self, oldest_open: int | None = None) -> int | None:
+        """Releases what has rested long enough, in order of numbers; the last of them, to tell the peer.
+
+        Nothing from ``oldest_open`` on goes, and nothing behind a block that is ready and has not begun to rest: the
+        monitors have not seen it.
+        """
+        last = self._rested(oldest_open)
+        if (
+            last is not None
+            and (unseen := min(set(self.store.resting()) - self._since.keys(), default=last + 1)) <= last
+        ):
+            last = self._rested(unseen)
         if last is None:
             return None
         for block in self.store.release(last):
             self._since.pop(block, None)
         self._since = {block: since for block, since in self._since.items() if block > last}
+        return last
+
+    def _rested(self, below: int | None) -> int | None:
+        """The last block that may go, all before it included."""
+        last = None
+        for block in sorted(self._since) if not self.stopped else ():
+            if self.now() - self._since[block] < self.look_back_s or (below is not None and block >= below):
+                break
+            last = block
         return last
 
     def stop(self, reason: str) -> list[int]:

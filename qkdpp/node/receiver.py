@@ -115,7 +115,7 @@ class Receiver:
         """One control message of the sender."""
         if not isinstance(message, Asked):
             return
-        waiting = self._questions.pop(message.number, None)
+        waiting = self._questions.get(message.number)
         if waiting is not None and not waiting.done():
             waiting.set_result(message)
 
@@ -161,7 +161,10 @@ class Receiver:
                     await self._pause(wait_s)
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         finally:
-            await asyncio.to_thread(self._tagger.stop)
+            try:
+                await asyncio.to_thread(self._tagger.stop)
+            except DeviceError as error:
+                _log.warning("the time tagger may still be streaming: %s", error)
 
     async def _round(self, reason: str) -> str:
         """Calibration and an epoch; why it ended."""
@@ -179,18 +182,26 @@ class Receiver:
         """Asks the sender to send something; its epoch. DeviceError if it cannot, LinkError if it does not answer."""
         if self._ended.is_set():
             raise LinkError("the node stops")
-        number = self._runner.new_number()
-        waiting: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
-        self._questions[number] = waiting
-        self._runner.send_control(Ask(number=number, mode=mode))
         try:
-            answer = await asyncio.wait_for(waiting, ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._answer(mode)
         except TimeoutError:
-            self._questions.pop(number, None)
             raise LinkError(f"the sender did not answer the request for {mode} within {ANSWER_S:g} s") from None
         if answer.error:
             raise DeviceError(f"the sender cannot send {mode}: {answer.error}")
         return answer.epoch
+
+    async def _answer(self, mode: str) -> Asked:
+        """Asks once the link is up: what waits for a link that is down has taken a pad for nothing."""
+        await self._runner.connected()
+        number = self._runner.new_number()
+        waiting: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
+        self._questions[number] = waiting
+        try:
+            self._runner.send_control(Ask(number=number, mode=mode))
+            return await waiting
+        finally:
+            self._questions.pop(number, None)
 
     def _asker(self, loop: asyncio.AbstractEventLoop) -> Callable[[str], int]:
         """The same for a thread."""
@@ -264,7 +275,11 @@ class Receiver:
         party = Party(role="bob", parameters=self._plan.parameters, entropy=entropy, log=log)
         first = found.number * self._plan.block_pulses
         self._runner.send_control(Propose(block=number, epoch=epoch, first=first, count=self._plan.block_pulses))
-        await self._runner.open(number, bb84.bob(lambda: found.detections, party), log)
+        try:
+            await self._runner.open(number, bb84.bob(lambda: found.detections, party), log)
+        except LinkError:
+            self._recorder.lost(number)
+            raise
 
 
 class _Beginning:

@@ -94,7 +94,7 @@ class Recorder:
         path.chmod(0o600)
 
     def lost(self, block: int) -> None:
-        """The block has no clock and never begins."""
+        """The block never begins."""
         self._entropies.pop(block, None)
 
     def ended(self, block: int, states: LiveRecord | None = None) -> None:

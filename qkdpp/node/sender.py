@@ -82,6 +82,8 @@ class Sender:
                 await self._begin(message)
             except (LinkError, ValueError) as error:
                 _log.warning("block %d is not begun: %s", message.block, error)
+                self._records.pop(message.block, None)
+                self._recorder.lost(message.block)
 
     async def run(self) -> None:
         """Waits for :meth:`stop`, then darkens the source."""

@@ -247,3 +247,10 @@ def test_what_the_tagger_fails_with_reaches_the_taker_after_what_it_delivered() 
         assert len(list(all_of(pump, 2))) == 2
         with pytest.raises(DeviceError, match="unplugged"):
             pump.take(5.0)
+
+
+def test_a_driver_that_breaks_down_is_not_taken_for_silence() -> None:
+    tagger = Scripted([])
+    tagger.error = ValueError("a bug")
+    with Pump(tagger) as pump, pytest.raises(ValueError, match="a bug"):  # type: ignore[arg-type]
+        pump.take(5.0)

@@ -54,3 +54,22 @@ def test_an_alarm_burns_what_rests_and_stops_release_for_good() -> None:
     assert store.states[1] == "released"
     assert {store.states[2], store.states[3]} == {"burned: detector_current"}
     assert sorted(store.keys) == [1]
+
+
+def test_nothing_goes_that_the_monitors_have_not_seen() -> None:
+    """Block 1 is ready late, after 2 has rested: its own rest counts, and both wait for it."""
+    store, clock = MemoryStore(), Clock()
+    quarantine = Quarantine(store=store, look_back_s=10.0, now=clock)
+    resting(store, 2)
+    quarantine.rest(2)
+    clock.now_s = 11.0
+    assert quarantine.due(oldest_open=1) is None
+    resting(store, 1)
+    assert quarantine.due() is None
+    quarantine.rest(1)
+    clock.now_s = 20.0
+    assert quarantine.due() is None
+    assert store.states == {1: "ready", 2: "ready"}
+    clock.now_s = 21.0
+    assert quarantine.due(oldest_open=3) == 2
+    assert store.states == {1: "released", 2: "released"}

@@ -17,6 +17,7 @@ from qkdpp.link.pool import EphemeralPool, Pool
 from qkdpp.link.session import Session, Setup
 from qkdpp.link.tcp import Address, TcpLink
 from qkdpp.node.blocks import BlockRunner, Policy
+from qkdpp.node.live_messages import LIVE_CONTROLS
 from qkdpp.node.messages import CONTROLS
 from qkdpp.node.sink import BlockEnd, NodeEvent
 
@@ -41,7 +42,7 @@ class Node:
 
     def start(self, port: int) -> None:
         setup = Setup(role=self.role, parameters=named_fields(PARAMETERS), open_blocks=self.open_blocks)
-        self.session = Session(setup, self.pool, [*CONTROLS, Note])
+        self.session = Session(setup, self.pool, [*CONTROLS, *LIVE_CONTROLS, Note])
         address = Address(host="127.0.0.1", port=port, listen=self.role == "bob")
         self.link = TcpLink(self.session, address, None)
         self.runner = BlockRunner(self.link, self.pool, self.sink, self.role, self.policy)

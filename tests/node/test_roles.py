@@ -1,0 +1,87 @@
+"""What the roles of a node do when the link or an instrument is not there."""
+
+import asyncio
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from two_nodes import connected, make, stop
+
+from qkdpp.core.errors import DeviceError, LinkError
+from qkdpp.node import receiver as receiver_module
+from qkdpp.node.live_messages import Propose
+from qkdpp.node.receiver import Plan, Receiver
+from qkdpp.node.recording import Recorder
+from qkdpp.node.sender import Sender
+from qkdpp.node.status import Progress
+
+
+class Unplugged:
+    """An instrument that nobody can reach."""
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: object) -> None:
+            raise DeviceError("unplugged")
+
+        return fail
+
+
+def receiver(runner: object) -> Receiver:
+    plan = Plan(
+        parameters=None,  # type: ignore[arg-type]
+        block_pulses=1,
+        calibrate=lambda ask, reason: pytest.fail("nothing to calibrate"),
+        reconnect=lambda: None,
+        ending=threading.Event(),
+    )
+    return Receiver(runner, Unplugged(), plan, recorder=None, now=lambda: 0.0, progress=Progress())  # type: ignore[arg-type]
+
+
+def test_asking_over_a_link_that_is_down_takes_no_pad(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        alice, bob = make()
+        await connected(alice, bob)
+        role = receiver(alice.runner)
+        await alice.runner.connected()
+        await bob.kill()
+        while alice.runner._connected:
+            await asyncio.sleep(0.01)
+        left = alice.pool.remaining
+        for _ in range(5):
+            with pytest.raises(LinkError, match="did not answer"):
+                await role.ask("RANDOM")
+        assert alice.pool.remaining == left
+        assert role._questions == {}
+        await stop(alice)
+
+    monkeypatch.setattr(receiver_module, "ANSWER_S", 0.05)
+    asyncio.run(main())
+
+
+def test_a_receiver_ends_also_when_its_tagger_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    role = receiver(None)
+    role.stop()
+    asyncio.run(role.run())
+    assert "unplugged" in caplog.text
+
+
+class Closed:
+    """A runner whose link is closed."""
+
+    async def open(self, *_: object) -> None:
+        raise LinkError("closed")
+
+
+def test_a_block_that_is_not_begun_leaves_nothing_behind(tmp_path: Path) -> None:
+    file: Any = SimpleNamespace(
+        recording=SimpleNamespace(tags=False, entropy=True, key=None), folder=tmp_path, node=SimpleNamespace(name="a")
+    )
+    recorder = Recorder(file, tmp_path)
+    parameters: Any = SimpleNamespace(source=SimpleNamespace(intensities=[0.6, 0.2, 0.0]), sync_string=None)
+    role = Sender(Closed(), Unplugged(), parameters, recorder=recorder, now=lambda: 0.0, progress=Progress())  # type: ignore[arg-type]
+    for block in range(3):
+        asyncio.run(role.heard(Propose(block=block, epoch=1, first=0, count=10)))
+    assert not role._records
+    assert not recorder._entropies
