@@ -38,7 +38,7 @@ class ServerSection(_Section, frozen=True, kw_only=True):
 
 
 class StoreSection(_Section, frozen=True, kw_only=True):
-    """Folder of the key store, and file of its key-encrypting key (mode 0400)."""
+    """Folder of the key store, and its key-encrypting key: a file of mode 0400, or a ``pkcs11:`` URI."""
 
     folder: str
     key: str

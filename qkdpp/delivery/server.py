@@ -23,7 +23,7 @@ from qkdpp.delivery.identity import server_context
 from qkdpp.delivery.meeting import meeting
 from qkdpp.delivery.metrics import Metrics
 from qkdpp.delivery.peer import LinkedPeer, Peer
-from qkdpp.keystore import FileWrapping, KeyStore
+from qkdpp.keystore import KeyStore, wrapping_of
 from qkdpp.link.tcp import Address
 
 EXPIRE_S: Final = 5.0
@@ -117,7 +117,7 @@ async def _expire(store: KeyStore) -> None:
 
 def serve(delivery: Delivery, started: Callable[[Ports], None]) -> None:
     """Opens the store and serves it until SIGINT or SIGTERM. InputError if the store or its key does not serve."""
-    wrapping = FileWrapping(delivery.file(delivery.store.key))
+    wrapping = wrapping_of(delivery.store.key, delivery.path.parent, create=False)
     folder = delivery.file(delivery.store.folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no key store is there; a live node makes one (`qkdpp run`)")

@@ -17,7 +17,7 @@ from qkdpp.keystore.errors import (
 from qkdpp.keystore.link import Link
 from qkdpp.keystore.store import KeyStore
 from qkdpp.keystore.values import Hello, Key, Limits, LinkStatus, Meeting, Piece, Reservation
-from qkdpp.keystore.wrapping import FileWrapping, TokenWrapping, Wrapping, create_kek
+from qkdpp.keystore.wrapping import FileWrapping, TokenWrapping, Wrapping, create_kek, wrapping_of
 
 __all__ = [
     "FileWrapping",
@@ -40,4 +40,5 @@ __all__ = [
     "TokenWrapping",
     "Wrapping",
     "create_kek",
+    "wrapping_of",
 ]

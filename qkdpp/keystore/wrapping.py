@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote
 
 from cryptography.hazmat.primitives import keywrap
 
-from qkdpp.core.entropy import Entropy
+from qkdpp.core.entropy import Entropy, OsEntropy
 from qkdpp.core.errors import InputError
 from qkdpp.core.keyfile import create_secret
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pkcs11 import SecretKey, Session
 
 KEK_BYTES: Final = 32
+SCHEME: Final = "pkcs11:"
 
 
 class Wrapping(Protocol):
@@ -32,6 +34,33 @@ class Wrapping(Protocol):
     def unwrap(self, wrapped: bytes) -> bytes:
         """The key; InputError if it was wrapped under another key-encrypting key."""
         ...
+
+
+def wrapping_of(key: str, folder: Path, *, create: bool) -> Wrapping:
+    """The key-encrypting key that a configuration file in ``folder`` names.
+
+    Args:
+        key: a file, or ``pkcs11:token=LABEL;object=LABEL?module-path=LIBRARY&pin-source=FILE`` (RFC 7512) for a key in
+            a token; relative names start from ``folder``.
+        folder: of the configuration file.
+        create: make the key if it is not there.
+
+    Raises InputError if it does not serve.
+    """
+    if not key.startswith(SCHEME):
+        path = folder / key
+        if create and not path.exists():
+            create_kek(path, OsEntropy())
+        return FileWrapping(path)
+    parts = [part.partition("=") for part in key.removeprefix(SCHEME).replace("?", ";").replace("&", ";").split(";")]
+    found = {name: unquote(value) for name, _, value in parts}
+    try:
+        token, label, module, pin = (found.pop(name) for name in ("token", "object", "module-path", "pin-source"))
+    except KeyError as missing:
+        raise InputError(f"{key}: has no {missing}; token, object, module-path and pin-source are needed") from None
+    if found:
+        raise InputError(f"{key}: {', '.join(found)} not known; token, object, module-path and pin-source are")
+    return TokenWrapping(folder / module, token, label, folder / pin.removeprefix("file:"), create=create)
 
 
 def create_kek(path: Path, entropy: Entropy) -> None:

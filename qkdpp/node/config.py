@@ -152,7 +152,7 @@ class RecordingSection(_Section, frozen=True, kw_only=True):
 
 
 class StoreSection(_Section, frozen=True, kw_only=True):
-    """Folder of the key store, file of its key-encrypting key (mode 0400), and name of the node at the other end."""
+    """Folder of the key store, its key-encrypting key (file or ``pkcs11:`` URI), and name of the other node."""
 
     folder: str
     key: str

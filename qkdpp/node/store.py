@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
-from qkdpp.keystore import FileWrapping, KeyStore, create_kek
+from qkdpp.keystore import KeyStore, wrapping_of
 from qkdpp.node.config import NodeFile
 from qkdpp.node.monitors import Alarm, Level
 
@@ -25,14 +24,13 @@ def open_store(file: NodeFile, alarmed: Callable[[list[Alarm]], None]) -> Iterat
     section = file.store
     if section is None:
         raise ConfigError(f"{file.path}: needs a [store] for its keys: folder, key and peer (docs/formats/node.md)")
-    folder, key = file.folder / section.folder, file.folder / section.key
-    if not folder.exists() and not key.exists():
-        create_kek(key, OsEntropy())
+    folder = file.folder / section.folder
+    wrapping = wrapping_of(section.key, file.folder, create=not folder.exists())
 
     def alarm(message: str) -> None:
         remedy = "look at the store before keys are taken from it (docs/formats/keystore.md)"
         alarmed([Alarm(name="store", level=Level.CRITICAL, message=message, remedy=remedy)])
 
-    with KeyStore(folder, file.node.name, FileWrapping(key), alarm=alarm) as store:
+    with KeyStore(folder, file.node.name, wrapping, alarm=alarm) as store:
         store.link(section.peer)
         yield store
