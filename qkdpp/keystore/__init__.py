@@ -2,7 +2,8 @@
 
 ``blocks`` (states of a block) and ``streams`` (cursors) are filled by the live
 node, ``keys`` (reserved, held, delivered) and ``hello`` (counters of both ends)
-serve delivery; ``store`` and ``link`` are the faces of both. ``docs/formats/keystore.md``.
+serve delivery, ``chunks`` (indices) its streams; ``store`` and ``link`` are the
+faces of all. ``docs/formats/keystore.md``.
 """
 
 from qkdpp.keystore.errors import (
@@ -13,13 +14,31 @@ from qkdpp.keystore.errors import (
     NotNamedError,
     ReservationRefusedError,
     StoreError,
+    StreamInUseError,
+    StreamUnknownError,
+    TooManyStreamsError,
 )
 from qkdpp.keystore.link import Link
 from qkdpp.keystore.store import KeyStore
-from qkdpp.keystore.values import Hello, Key, Limits, LinkStatus, Meeting, Piece, Reservation
+from qkdpp.keystore.values import (
+    DESTINATION,
+    SOURCE,
+    Hello,
+    Key,
+    Limits,
+    LinkStatus,
+    Meeting,
+    Part,
+    Piece,
+    Reservation,
+    StreamState,
+    Terms,
+)
 from qkdpp.keystore.wrapping import FileWrapping, TokenWrapping, Wrapping, create_kek, wrapping_of
 
 __all__ = [
+    "DESTINATION",
+    "SOURCE",
     "FileWrapping",
     "Hello",
     "Key",
@@ -33,11 +52,17 @@ __all__ = [
     "NotEnoughKeyError",
     "NotMetError",
     "NotNamedError",
+    "Part",
     "Piece",
     "Reservation",
     "ReservationRefusedError",
     "StoreError",
+    "StreamInUseError",
+    "StreamState",
+    "StreamUnknownError",
+    "Terms",
     "TokenWrapping",
+    "TooManyStreamsError",
     "Wrapping",
     "create_kek",
     "wrapping_of",

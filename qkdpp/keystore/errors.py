@@ -27,5 +27,17 @@ class LinkClosedError(StoreError):
     """One of the two stores was put back from a copy, or exchanged: the link stays closed until it is paired anew."""
 
 
+class StreamInUseError(StoreError):
+    """A stream of this identifier exists, between others or on other terms, or is over."""
+
+
+class TooManyStreamsError(StoreError):
+    """The application has too many open streams; it must close one."""
+
+
+class StreamUnknownError(StoreError):
+    """No such stream, or it is closed at this end."""
+
+
 class ReservationRefusedError(StoreError):
     """What the peer reserved cannot be accepted; the peer must burn it."""

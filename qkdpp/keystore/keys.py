@@ -35,11 +35,15 @@ def reserve(
     slaves: Sequence[str],
     ttl_s: int,
     now: int,
+    ids: Sequence[UUID] = (),
 ) -> Reservation:
-    """Takes ``number`` keys of ``nbytes`` bytes from the own stream; NotEnoughKeyError if it has fewer."""
+    """Takes ``number`` keys of ``nbytes`` bytes from the own stream, under ``ids`` where they have names already.
+
+    NotEnoughKeyError if it has fewer.
+    """
     places, pieces = streams.allocate(db, line, number * nbytes, now)
     keys = streams.cut(places, nbytes)
-    ids = tuple(uuid4() for _ in keys)
+    ids = tuple(ids) or tuple(uuid4() for _ in keys)
     not_after = now + ttl_s * SECOND_NS
     db.executemany(
         "INSERT INTO reserved VALUES (?, ?, ?, ?, ?, ?)",
@@ -62,8 +66,7 @@ def commit(db: sqlite3.Connection, reader: Reader, line: Line, ids: Sequence[UUI
     """The keys of a reservation that the peer has accepted, for the master; KeysNotFoundError if one was voided."""
     found = [_reserved(db, line, key_id, now) for key_id in ids]
     keys = [Key(key_id=i, secret=reader.read(places)) for i, (_, places) in zip(ids, found, strict=True)]
-    db.executemany("DELETE FROM reserved WHERE key_id = ?", [(i.bytes,) for i in ids])
-    streams.refer(db, [places for _, places in found], -1)
+    _unreserve(db, line, ids, [places for _, places in found])
     count(db, line, "app", sum(len(key.secret) for key in keys))
     append(
         db,
@@ -76,6 +79,53 @@ def commit(db: sqlite3.Connection, reader: Reader, line: Line, ids: Sequence[UUI
     return keys
 
 
+def _unreserve(db: sqlite3.Connection, line: Line, ids: Sequence[UUID], places: Sequence[list[streams.Place]]) -> None:
+    db.executemany("DELETE FROM reserved WHERE key_id = ? AND link = ?", [(i.bytes, line.id) for i in ids])
+    streams.refer(db, places, -1)
+
+
+def mask(
+    db: sqlite3.Connection, readers: Sequence[Reader], lines: Sequence[Line], ids: Sequence[UUID], now: int
+) -> tuple[bytes, ...]:
+    """Keys reserved from the first of two links under one-time pads reserved from the second by the same names."""
+    masks = []
+    for key_id in ids:
+        key, pad = (r.read(_reserved(db, line, key_id, now)[1]) for r, line in zip(readers, lines, strict=True))
+        masks.append(xor(key, pad))
+        key[:] = pad[:] = bytes(len(pad))
+    return tuple(masks)
+
+
+def xor(one: bytes | bytearray, other: bytes | bytearray) -> bytes:
+    """Bitwise sum of two keys of one length."""
+    return (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(len(one))
+
+
+def spend(db: sqlite3.Connection, line: Line, ids: Sequence[UUID], now: int) -> None:
+    """One-time pads have done their work: :func:`mask` used them and the peer has accepted."""
+    found = [_reserved(db, line, key_id, now) for key_id in ids]
+    _unreserve(db, line, ids, [places for _, places in found])
+    nbytes = sum(place.nbytes for _, places in found for place in places)
+    count(db, line, "app", nbytes)
+    append(db, now, [Event(kind="masked", sae=found[0][0], peer=line.peer, nbytes=nbytes)])
+
+
+def hold_here(db: sqlite3.Connection, line: Line, ids: Sequence[UUID], slaves: Sequence[str], now: int) -> None:
+    """Holds reserved keys for slaves of the master's own key manager; before :func:`commit`, in the same job."""
+    for key_id in ids:
+        master, places = _reserved(db, line, key_id, now)
+        query = "SELECT nbytes, not_after FROM reserved WHERE key_id = ? AND link = ?"
+        nbytes, not_after = db.execute(query, (key_id.bytes, line.id)).fetchone()
+        for who in (master, *slaves):  # the master's row says that the key was counted
+            column = None if who == master else streams.pack(places)
+            db.execute(
+                "INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                (who, key_id.bytes, line.id, master, column, nbytes, 1 + len(slaves), not_after),
+            )
+        for _ in slaves:
+            streams.refer(db, [places], +1)
+
+
 def _reserved(db: sqlite3.Connection, line: Line, key_id: UUID, now: int) -> tuple[str, list[streams.Place]]:
     row = db.execute(
         "SELECT master, places FROM reserved WHERE key_id = ? AND link = ? AND not_after > ?",
@@ -86,8 +136,8 @@ def _reserved(db: sqlite3.Connection, line: Line, key_id: UUID, now: int) -> tup
     return row[0], streams.unpack(row[1])
 
 
-def accept(db: sqlite3.Connection, line: Line, reservation: Reservation, now: int) -> None:
-    """Holds what the peer has reserved for its slaves; no effect if it is held already.
+def accept(db: sqlite3.Connection, line: Line, reservation: Reservation, now: int) -> bool:
+    """Holds what the peer has reserved for its slaves; False, and no effect, if it is held already.
 
     ReservationRefusedError (below the cursor ReplayError) if the bytes are not there in full, RemoteProtocolError if
     the reservation contradicts itself; nothing is held then.
@@ -98,19 +148,23 @@ def accept(db: sqlite3.Connection, line: Line, reservation: Reservation, now: in
             f"{line.peer} reserved in pairing epoch {reservation.epoch}; here it is {line.epoch}"
         )
     if _repeated(db, line, reservation):
-        return
+        return False
     keys = streams.cut(streams.accept(db, line, reservation.pieces), reservation.nbytes)
     not_after = now + reservation.ttl_s * SECOND_NS
+    master, n, part, number = reservation.master, reservation.nbytes, reservation.part, len(reservation.slaves)
+    masks = reservation.masks or (None,) * len(keys)
+    where = [(part and part.stream.bytes, part and part.first + at) for at in range(len(keys))]
     rows = [
-        (slave, i.bytes, line.id, reservation.master, streams.pack(k), reservation.nbytes, len(reservation.slaves))
-        for i, k in zip(reservation.key_ids, keys, strict=True)
+        (slave, i.bytes, line.id, master, streams.pack(k), n, number, not_after, mask, *place)
+        for i, k, mask, place in zip(reservation.key_ids, keys, masks, where, strict=True)
         for slave in reservation.slaves
     ]
-    db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(*row, not_after) for row in rows])
+    db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
     for _ in reservation.slaves:
         streams.refer(db, keys, +1)
     nbytes = reservation.nbytes * len(keys)
     append(db, now, [Event(kind="accepted", sae=reservation.master, peer=line.peer, nbytes=nbytes)])
+    return True
 
 
 def _check(r: Reservation) -> None:
@@ -118,7 +172,9 @@ def _check(r: Reservation) -> None:
     sums = sum(piece.nbytes for piece in r.pieces) == r.nbytes * len(r.key_ids)
     distinct = len(set(r.key_ids)) == len(r.key_ids) and len(set(r.slaves)) == len(r.slaves)
     small = all(0 <= n <= HIGHEST for p in r.pieces for n in (p.block, p.offset, p.nbytes))
-    if not (sums and distinct and small and r.key_ids and r.slaves and r.nbytes > 0 and 0 < r.ttl_s <= 2**31):
+    masked = not r.masks or [len(m) for m in r.masks] == [r.nbytes] * len(r.key_ids)
+    some = r.key_ids and r.slaves and r.nbytes > 0
+    if not (sums and distinct and masked and small and some and 0 < r.ttl_s <= 2**31):
         raise RemoteProtocolError("a reservation whose keys, slaves and ranges do not fit together")
 
 
@@ -129,16 +185,17 @@ def _repeated(db: sqlite3.Connection, line: Line, r: Reservation) -> bool:
         return False
     if not all(held):
         raise ReservationRefusedError(f"{line.peer} repeats a reservation of which keys were delivered")
-    for rows, key in zip(held, streams.cut(streams.locate(db, line, r.pieces), r.nbytes), strict=True):
+    masks = r.masks or (None,) * len(held)
+    for rows, key, mask in zip(held, streams.cut(streams.locate(db, line, r.pieces), r.nbytes), masks, strict=True):
         places = streams.pack(key)
-        same = {row[0] for row in rows} == set(r.slaves)
+        same = {row[0] for row in rows} == set(r.slaves) and {row[3] for row in rows} == {mask}
         if not same or any(row[1] != r.master or row[2] not in {None, places} for row in rows):
             raise ReservationRefusedError(f"{line.peer} reserved other keys under the same identifiers")
     return True
 
 
-def _held(db: sqlite3.Connection, line: Line, key_id: UUID) -> list[tuple[str, str, bytes | None]]:
-    query = "SELECT slave, master, places FROM held WHERE key_id = ? AND link = ?"
+def _held(db: sqlite3.Connection, line: Line, key_id: UUID) -> list[tuple[str, str, bytes | None, bytes | None]]:
+    query = "SELECT slave, master, places, mask FROM held WHERE key_id = ? AND link = ?"
     return db.execute(query, (key_id.bytes, line.id)).fetchall()
 
 
@@ -172,9 +229,12 @@ def deliver(
     keys, used, events, first = {}, [], [], 0
     for key_id in ids:
         who = (slave, key_id.bytes)
-        column, slaves = db.execute("SELECT places, slaves FROM held WHERE slave = ? AND key_id = ?", who).fetchone()
+        query = "SELECT places, slaves, mask FROM held WHERE slave = ? AND key_id = ?"
+        column, slaves, mask = db.execute(query, who).fetchone()
         places = streams.unpack(column)
         keys[key_id] = Key(key_id=key_id, secret=reader.read(places))
+        if mask is not None:
+            keys[key_id].secret[:] = xor(keys[key_id].secret, mask)
         used.append(places)
         n = len(keys[key_id].secret)
         first += 0 if _any_delivered(db, key_id) else n

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from qkdpp.core.bits import Bits
-from qkdpp.keystore import blocks, hello, keys
+from qkdpp.keystore import blocks, chunks, hello, keys
 from qkdpp.keystore.blocks import Line
 from qkdpp.keystore.errors import LinkClosedError, NotMetError
 from qkdpp.keystore.log import Event, append
 from qkdpp.keystore.streams import Reader, ReplayError
-from qkdpp.keystore.values import SECOND_NS, Hello, Key, LinkStatus, Meeting, Reservation
+from qkdpp.keystore.values import (
+    SECOND_NS,
+    Hello,
+    Key,
+    LinkStatus,
+    Meeting,
+    Reservation,
+    StreamState,
+    Terms,
+)
 from qkdpp.keystore.writer import Refused
 
 if TYPE_CHECKING:
@@ -178,7 +187,7 @@ class Link:
             self.require_met(db)
             now = self._store.clock()
             try:
-                keys.accept(db, self.line, reservation, now)
+                chunks.accept(db, self.line, reservation, now)
             except ReplayError as replay:
                 append(db, now, [Event(kind="alarm", sae=str(replay), peer=self.line.peer)])
                 return Refused(replay)
@@ -201,6 +210,52 @@ class Link:
             self._store.settle(db, self.line)
 
         return self._store.submit("void", run)
+
+    # For streams.
+
+    def stream(self, stream: UUID) -> Future[StreamState]:
+        """What is known of a stream; StreamUnknownError."""
+        return self._store.submit("stream", lambda db: chunks.state(db, self.line, stream))
+
+    def join(self, terms: Terms, *, here: int, who: int) -> Future[StreamState]:
+        """The application ``who`` opens a stream of which this is the end ``here``; both ends must be told."""
+
+        def run(db: sqlite3.Connection) -> StreamState:
+            self.require_met(db)
+            return chunks.join(db, self.line, terms, here=here, who=who, now=self._store.clock())
+
+        return self._store.submit("join", run)
+
+    def reserve_chunks(self, stream: UUID, number: int) -> Future[Reservation]:
+        """The next chunks of a stream, at the source's end; otherwise like :meth:`reserve`."""
+
+        def run(db: sqlite3.Connection) -> Reservation:
+            self.require_met(db)
+            return chunks.reserve(db, self.line, stream, number, self._store.clock())
+
+        return self._store.submit("reserve chunks", run)
+
+    def take(self, stream: UUID, index: int | None, most: int) -> Future[dict[int, tuple[Key, int]]]:
+        """Chunks for the destination, by index, each with its last time (ns since 1970); nowhere else from now on."""
+
+        def run(db: sqlite3.Connection) -> dict[int, tuple[Key, int]]:
+            self.require_met(db)
+            reader = Reader(db, self._store.sealer, self.line)
+            found = chunks.take(db, reader, self.line, stream, index, most=most, now=self._store.clock())
+            self._store.settle(db, self.line)
+            return found
+
+        return self._store.submit("take", run)
+
+    def close_stream(self, stream: UUID, *, who: int, last: int) -> Future[StreamState]:
+        """The application ``who`` reads no more, and nobody any chunk from ``last`` on; both ends must be told."""
+
+        def run(db: sqlite3.Connection) -> StreamState:
+            found = chunks.close(db, self.line, stream, who=who, last=last, now=self._store.clock())
+            self._store.settle(db, self.line)
+            return found
+
+        return self._store.submit("close stream", run)
 
     def status(self) -> Future[LinkStatus]:
         """Stock and state."""

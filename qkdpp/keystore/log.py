@@ -20,7 +20,7 @@ class Event:
 
     Attributes:
         kind: ``opened``, ``stored``, ``burned``, ``reserved``, ``accepted``, ``delivered``, ``expired``, ``voided``,
-            ``met``, ``alarm``, ``paired``.
+            ``met``, ``alarm``, ``paired``, ``masked``, ``stream``.
         key_id: the key, where there is one.
         sae: the SAE, or what the kind calls for in words.
         peer: the link.

@@ -12,7 +12,7 @@ from qkdpp.core.errors import FormatError, InputError
 
 DATABASE: Final = "keys.sqlite"
 LOCK: Final = "lock"
-VERSION: Final = 1
+VERSION: Final = 2
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -37,12 +37,21 @@ CREATE TABLE cursor (
 CREATE TRIGGER cursor_grows BEFORE UPDATE ON cursor WHEN (NEW.block, NEW.offset) < (OLD.block, OLD.offset)
     BEGIN SELECT RAISE(ABORT, 'a cursor never goes back'); END;
 CREATE TABLE reserved (
-    key_id BLOB PRIMARY KEY, link INTEGER NOT NULL REFERENCES link, master TEXT NOT NULL, places BLOB NOT NULL,
-    nbytes INTEGER NOT NULL, not_after INTEGER NOT NULL) WITHOUT ROWID;
+    key_id BLOB NOT NULL, link INTEGER NOT NULL REFERENCES link, master TEXT NOT NULL, places BLOB NOT NULL,
+    nbytes INTEGER NOT NULL, not_after INTEGER NOT NULL, PRIMARY KEY (key_id, link)) WITHOUT ROWID;
 CREATE TABLE held (
     slave TEXT NOT NULL, key_id BLOB NOT NULL, link INTEGER NOT NULL REFERENCES link, master TEXT NOT NULL,
     places BLOB, nbytes INTEGER NOT NULL, slaves INTEGER NOT NULL, not_after INTEGER NOT NULL,
-    PRIMARY KEY (slave, key_id)) WITHOUT ROWID;
+    mask BLOB, stream BLOB REFERENCES stream, place INTEGER, PRIMARY KEY (slave, key_id)) WITHOUT ROWID;
+CREATE INDEX held_stream ON held (stream, place) WHERE stream IS NOT NULL;
+CREATE TABLE stream (
+    id BLOB PRIMARY KEY, link INTEGER NOT NULL REFERENCES link, here INTEGER NOT NULL, app TEXT NOT NULL,
+    terms BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 0, last INTEGER, joined INTEGER NOT NULL DEFAULT 0,
+    closed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE INDEX stream_open ON stream (app) WHERE closed & here = 0;
+CREATE TRIGGER stream_grows BEFORE UPDATE ON stream WHEN NEW.next < OLD.next
+    BEGIN SELECT RAISE(ABORT, 'an index never comes back'); END;
+CREATE TRIGGER stream_never_goes BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'streams are kept'); END;
 CREATE INDEX held_key ON held (key_id);
 CREATE INDEX held_end ON held (not_after);
 CREATE TABLE seen (

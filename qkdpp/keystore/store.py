@@ -12,11 +12,13 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
+
+import msgspec
 
 from qkdpp.core.entropy import Entropy, OsEntropy
 from qkdpp.core.errors import InputError
@@ -28,7 +30,7 @@ from qkdpp.keystore.log import Event, append
 from qkdpp.keystore.schema import Folder
 from qkdpp.keystore.sealing import Sealer
 from qkdpp.keystore.streams import Reader
-from qkdpp.keystore.values import SECOND_NS, Key, Limits
+from qkdpp.keystore.values import SECOND_NS, Key, Limits, Reservation
 from qkdpp.keystore.wrapping import Wrapping
 from qkdpp.keystore.writer import Refused, Writer, no_fault
 
@@ -168,6 +170,55 @@ class KeyStore:
             return [found[key_id] for key_id in key_ids]
 
         return self.submit("deliver", run)
+
+    def reserve_at(
+        self, places: Mapping[str, Sequence[str]], number: int, nbytes: int, *, master: str, ttl_s: int
+    ) -> Future[dict[str, Reservation]]:
+        """One set of keys for slaves at several peers, by peer: all reserved, or none (NotEnoughKeyError).
+
+        The keys come from the stream to the first peer; for the others as many bytes are taken from theirs, and serve
+        as one-time pads. Every reservation is to be accepted, then :meth:`commit_at`; otherwise void all.
+        """
+        links = [self.link(peer) for peer in places]
+
+        def run(db: sqlite3.Connection) -> dict[str, Reservation]:
+            now, readers = self.clock(), []
+            made: dict[str, Reservation] = {}
+            ids: tuple[UUID, ...] = ()
+            for link, slaves in zip(links, places.values(), strict=True):
+                link.require_met(db)
+                line = link.line
+                reservation = keys.reserve(
+                    db, line, number, nbytes, master=master, slaves=slaves, ttl_s=ttl_s, now=now, ids=ids
+                )
+                readers.append(Reader(db, self.sealer, line))
+                if made:
+                    pair = (links[0].line, line)
+                    masks = keys.mask(db, (readers[0], readers[-1]), pair, reservation.key_ids, now)
+                    reservation = msgspec.structs.replace(reservation, masks=masks)
+                made[line.peer], ids = reservation, reservation.key_ids
+            return made
+
+        return self.submit("reserve", run)
+
+    def commit_at(self, peers: Sequence[str], key_ids: Sequence[UUID], here: Sequence[str]) -> Future[list[Key]]:
+        """The keys of :meth:`reserve_at`, all accepted, once; from now on they wait for the slaves ``here``, too."""
+        links = [self.link(peer) for peer in peers]
+
+        def run(db: sqlite3.Connection) -> list[Key]:
+            now, first = self.clock(), links[0]
+            for link in links:
+                link.require_met(db)
+            if here:
+                keys.hold_here(db, first.line, key_ids, here, now)
+            found = keys.commit(db, Reader(db, self.sealer, first.line), first.line, key_ids, now)
+            for link in links[1:]:
+                keys.spend(db, link.line, key_ids, now)
+            for link in links:
+                self.settle(db, link.line)
+            return found
+
+        return self.submit("commit", run)
 
     def expire(self) -> Future[None]:
         """Destroys what is past its time; to be called every few seconds."""

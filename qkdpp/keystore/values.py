@@ -25,6 +25,13 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     nbytes: int
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """Chunks of the stream ``stream``, in order, from index ``first`` on."""
+
+    stream: UUID
+    first: int
+
+
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keys that one end has taken from its stream, as the other end is told. Travels between the key managers only.
 
@@ -36,6 +43,8 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         master: SAE that asked.
         slaves: SAEs that may fetch each key once.
         ttl_s: how long the other end keeps what is not fetched.
+        masks: where the bytes are one-time pads: the keys under them, one for each; otherwise empty.
+        part: where the keys are chunks of a stream: which.
     """
 
     epoch: int
@@ -45,6 +54,53 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     master: str
     slaves: tuple[str, ...]
     ttl_s: int
+    masks: tuple[bytes, ...] = ()
+    part: Part | None = None
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What both ends of a stream agreed on, for ever. Chunks are taken at the source's end.
+
+    Attributes:
+        stream: identifier.
+        source: SAE at the end that allocates.
+        destination: SAE at the other end.
+        nbytes: bytes of a chunk.
+        ttl_s: how long a chunk waits for one that does not ask.
+        quality: the rest of what was agreed, for the applications.
+    """
+
+    stream: UUID
+    source: str
+    destination: str
+    nbytes: int
+    ttl_s: int
+    quality: str
+
+
+SOURCE: Final = 1
+DESTINATION: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """A stream as this store knows it.
+
+    Attributes:
+        terms: what was agreed.
+        here: ``SOURCE`` or ``DESTINATION``: whose end this is.
+        next: every chunk below this index was reserved, or never will be.
+        last: no chunk from this index on will be given out any more; None while both ends may.
+        joined: which applications have opened it, as a sum.
+        closed: which have closed it, as a sum.
+    """
+
+    terms: Terms
+    here: int
+    next: int
+    last: int | None
+    joined: int
+    closed: int
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ import msgspec
 
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import InputError, QkdppError
-from qkdpp.keystore import FileWrapping, Hello, KeyStore, Reservation
+from qkdpp.keystore import FileWrapping, Hello, KeyStore, Reservation, Terms
 
 NAMES = ("kme-a", "kme-b")
 
@@ -83,6 +83,16 @@ class Worker:
         if method == "deliver":
             keys = store.deliver(argument[0], [UUID(i) for i in argument[1]], master="sae-m").result()
             return [(key.key_id, key.secret.hex()) for key in keys]
+        if method == "join":
+            terms, here, who = argument
+            return link.join(msgspec.convert(terms, Terms), here=here, who=who).result().joined
+        if method == "reserve chunks":
+            return link.reserve_chunks(UUID(argument[0]), argument[1]).result()
+        if method == "take":
+            found = link.take(UUID(argument[0]), *argument[1:]).result()
+            return [(index, key.key_id, key.secret.hex()) for index, (key, _) in found.items()]
+        if method == "close stream":
+            return link.close_stream(UUID(argument[0]), who=argument[1], last=argument[2]).result().closed
         if method == "time":
             self.now = argument
             return store.expire().result()

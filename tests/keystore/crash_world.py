@@ -3,7 +3,8 @@
 The model is short: no byte of a block is under two identifiers; whoever gets a
 key gets the bytes that were distilled at the place that was reserved; nobody
 gets a key twice; a key that the master has is there for every slave until it
-expires, whatever crashed.
+expires, whatever crashed. A chunk of a stream is such a key, and its index is
+never given to another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from crash_worker import NAMES, Begin
@@ -85,6 +87,14 @@ class Request:
     open: dict[str, set[str]] = field(default_factory=dict)
 
     @property
+    def stream(self) -> str:
+        """Of which these are chunks; empty if of none."""
+        return str((self.reservation["part"] or [""])[0])
+
+    def index(self, key_id: str) -> int:
+        return int(self.reservation["part"][1]) + self.ids.index(key_id)
+
+    @property
     def ids(self) -> list[str]:
         return list(self.reservation["key_ids"])
 
@@ -104,6 +114,8 @@ class World:
         self.got: dict[str, bytes] = {}
         self.had: set[tuple[str, str]] = set()
         self.next_block = 1
+        self.streams: dict[str, str] = {}
+        self.chunks: dict[tuple[str, int], str] = {}
 
     def run(self, steps: int) -> None:
         self.settle()
@@ -112,6 +124,9 @@ class World:
                 (
                     self.distil,
                     self.reserve,
+                    self.open_stream,
+                    self.reserve_chunks,
+                    self.close_stream,
                     self.hand_over,
                     self.fetch,
                     self.fetch_again,
@@ -120,7 +135,7 @@ class World:
                     self.time_passes,
                     self.close,
                 ),
-                (4, 6, 6, 6, 2, 2, 2, 1, 0.5),
+                (4, 6, 1.5, 4, 0.7, 8, 8, 2, 2, 2, 1, 0.5),
             )[0]
             try:
                 self.arm()
@@ -139,6 +154,8 @@ class World:
                 for own in NAMES:
                     if own not in self.processes or self.processes[own].lines.closed:
                         self.start(own, armed=attempt < 5)
+                for own in NAMES:  # one that lived through the other's death in time_passes
+                    self.processes[own].do("time", self.now)
                 self.meet()
                 self.reconcile()
             except DiedError:
@@ -212,6 +229,9 @@ class World:
         if error:
             assert error == "NotEnoughKeyError", got
             return
+        self.reserved(own, got)
+
+    def reserved(self, own: str, got: dict[str, Any]) -> None:
         reservation = msgspec.convert(got, Reservation)
         at = iter([(p.block, p.offset + i) for p in reservation.pieces for i in range(p.nbytes)])
         for key_id in got["key_ids"]:
@@ -221,6 +241,49 @@ class World:
                 self.used[byte] = key_id
         assert next(at, None) is None
         self.requests.append(Request(own, got, self.now + TTL_S * 10**9))
+
+    def open_stream(self) -> None:
+        """One application opens a stream, then the other; both ends are told each time."""
+        own = self.draw.choice(NAMES)
+        stream = str(UUID(int=self.draw.getrandbits(128)))
+        terms = {
+            "stream": stream, "source": "sae-m", "destination": "sae-d", "nbytes": self.draw.randint(1, 20),
+            "ttl_s": TTL_S, "quality": "",
+        }  # fmt: skip
+        ends = ((own, 1), (other(own), 2))
+        for who in self.draw.sample((1, 2), 2):
+            for end, here in sorted(ends, key=lambda one: one[1] != who):
+                self.processes[end].do("join", [terms, here, who])
+        self.streams[stream] = own
+
+    def reserve_chunks(self) -> None:
+        if not self.streams:
+            return
+        stream = self.draw.choice(sorted(self.streams))
+        own = self.streams[stream]
+        error, got = self.processes[own].attempt("reserve chunks", [stream, self.draw.randint(1, 5)])
+        if error:
+            assert error == "NotEnoughKeyError", got
+            return
+        for at, key_id in enumerate(got["key_ids"]):
+            place = (stream, got["part"][1] + at)
+            assert place not in self.chunks, f"{place} was given before"
+            self.chunks[place] = key_id
+        self.reserved(own, got)
+
+    def close_stream(self) -> None:
+        """One end closes; the other hears of it, or will never give anything more anyway."""
+        if not self.streams:
+            return
+        stream = self.draw.choice(sorted(self.streams))
+        own, who = self.streams.pop(stream), self.draw.choice((1, 2))
+        last = self.draw.randint(0, 1 + max([at for name, at in self.chunks if name == stream], default=0))
+        for request in self.requests:
+            if request.stream == stream:
+                for ids in request.open.values():
+                    ids -= {i for i in ids if who == 2 or request.index(i) >= last}
+        for end in (own, other(own)):
+            self.processes[end].do("close stream", [stream, who, last])
 
     def hand_over(self) -> None:
         """The oldest reservation under way reaches the peer, and its answer the master."""
@@ -266,6 +329,9 @@ class World:
         if not ready:
             return
         request, slave = self.draw.choice(ready)
+        if request.stream:
+            self.read(request, slave)
+            return
         ids = self.draw.sample(sorted(request.open[slave]), self.draw.randint(1, len(request.open[slave])))
         process = self.processes[other(request.own)]
         if self.draw.random() < 0.2:
@@ -273,6 +339,24 @@ class World:
             refused(process, "KeysNotFoundError", [slave, [*ids, unknown]])
         request.open[slave] -= set(ids)  # if it dies with them they may be gone
         self.take(slave, process.do("deliver", [slave, ids]))
+
+    def read(self, request: Request, slave: str) -> None:
+        """The destination asks for chunks from some index on."""
+        chosen = self.draw.choice(sorted(request.open[slave]))
+        index, most = request.index(chosen), self.draw.randint(1, 6)
+        same = [r for r in self.requests if r.stream == request.stream]
+        after = {i: r for r in same for i in r.open.get(slave, ()) if r.index(i) >= index}
+        for key_id, its in after.items():
+            its.open[slave].discard(key_id)  # if it dies with them they may be gone
+        found = self.processes[other(request.own)].do("take", [request.stream, index, most])
+        assert found, f"chunk {index} is not there"
+        assert found[0][0] == index
+        for at, key_id, _ in found:
+            assert self.chunks[request.stream, at] == key_id
+        got = {key_id for _, key_id, _ in found}
+        for key_id in after.keys() - got:
+            after[key_id].open[slave].add(key_id)
+        self.take(slave, [[key_id, text] for _, key_id, text in found])
 
     def fetch_again(self) -> None:
         """Whoever has a key asks again; a stranger asks."""

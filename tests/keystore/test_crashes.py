@@ -13,6 +13,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.keystore import create_kek
 
 JOBS = ("link", "stage", "ready", "burn", "release", "meet", "reserve", "accept", "commit", "deliver", "void", "expire")
+JOBS += ("join", "reserve chunks", "take", "close stream")
 POINTS = [f"{job} {when} commit" for job in ("opening", *JOBS) for when in ("before", "after")]
 
 
@@ -41,7 +42,7 @@ def histories(worker: str, folder: Path, runs: int, seed: int) -> tuple[set[str]
         points.sort(key=lambda point: point in fired)
         world = World(worker, home, run, points)
         try:
-            world.run(80)
+            world.run(160)
         except BaseException:
             print(f"history {run}")
             raise
