@@ -25,6 +25,7 @@ class AbortReason(StrEnum):
     PEER_RESTARTED = "peer_restarted"
     DEADLINE_PASSED = "deadline_passed"
     INSTRUMENT_FAILED = "instrument_failed"
+    SECURITY_ALARM = "security_alarm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

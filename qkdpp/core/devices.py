@@ -159,6 +159,9 @@ class CurrentMeter(Protocol):
     def current_a(self) -> float:
         """The present current."""
 
+    def reconnect(self) -> object:
+        """Opens the connection again."""
+
 
 class Transmitter(Protocol):
     """Source of a prepare-and-measure link; it keeps the states it sent (``docs/formats/transmitter.md``)."""

@@ -180,12 +180,12 @@ def _service(
         return Sender(runner, transmitter, file.parameters, recorder=recorder, now=now, progress=progress)
     if receiver is None:
         raise ConfigError(f"{file.path}: needs a [receiver]")
-    ending = threading.Event()
+    ending, timing = threading.Event(), timing_of(file)
     calibrator = Calibrator(
         bench_of(receiver, devices),
         file.calibration,
         alarms=file.alarms,
-        timing=timing_of(file),
+        timing=timing,
         now=now,
         folder=folder.path / "calibration",
         alarmed=alarmed,
@@ -194,12 +194,16 @@ def _service(
     )
 
     def reconnect() -> None:
-        for device in devices.values():
-            device.reconnect()
+        """All but the meters, which the node itself looks after."""
+        watched = set(receiver.current_meters.values())
+        for name, device in devices.items():
+            if name not in watched:
+                device.reconnect()
 
     plan = Plan(
         parameters=file.parameters,
         block_pulses=file.block_pulses,
+        period_as=timing.pulse_period_as,
         calibrate=calibrator.run,
         reconnect=reconnect,
         ending=ending,

@@ -73,6 +73,7 @@ class BlockRunner:
         self._up: Up | None = None
         self._connected = False
         self._closing = False
+        self._halted: Aborted | None = None
         self._change = asyncio.Condition()
         self._opening = asyncio.Lock()
         self._ends: asyncio.Queue[BlockEnd] = asyncio.Queue()
@@ -128,6 +129,8 @@ class BlockRunner:
                 raise LocalProtocolError(f"block {block} after block {self._newest}")
             exhausted = await self._place()
             loop, tasks = asyncio.get_running_loop(), self._tasks
+            if self._halted is not None:
+                raise LinkError(f"no block is begun: {self._halted.reason.value}")
             if self._closing or tasks is None:
                 raise LinkError("the link is closed or has failed")
             endpoint = Endpoint(stage, self._role, block, self._pool)
@@ -155,6 +158,12 @@ class BlockRunner:
         if opened is not None and not self._storing.bound(block) and not opened.over.done():
             self._drop([block], why.reason.value)
             opened.end(why)
+
+    def halt(self, why: Aborted) -> None:
+        """Begins no block from now on, and ends those under way as :meth:`drop` does; the link stays."""
+        self._halted = why
+        for block in list(self._open):
+            self.drop(block, why)
 
     def send_control(self, message: Message) -> None:
         """Sends one of the node's own control messages. LocalProtocolError before the link was up once."""
@@ -197,6 +206,7 @@ class BlockRunner:
             await self._change.wait_for(
                 lambda: (
                     self._closing
+                    or self._halted is not None
                     or (
                         self._up is not None
                         and self._connected
@@ -205,7 +215,7 @@ class BlockRunner:
                     )
                 )
             )
-        if self._closing or self._pads_missing() <= 0:
+        if self._closing or self._halted is not None or self._pads_missing() <= 0:
             return None
         self._events.put_nowait(
             Alarm(

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.abort import Aborted
-from qkdpp.core.tags import AS_PER_S
+from qkdpp.core.ledger import Side
+from qkdpp.core.tags import AS_PER_PS, AS_PER_S
 from qkdpp.node.monitors import BlockFigures
 from qkdpp.node.rundir import utc_now
 from qkdpp.node.sink import BlockEnd
 from qkdpp.protocols.bb84 import matched_counts
 from qkdpp.protocols.parameters import Parameters
 from qkdpp.sifting.bb84 import Sifted
+from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing.detect import Detections
+from qkdpp.timing.pair_values import Matched
 from qkdpp.timing.pulsed import Recovered
 
 
@@ -27,6 +30,8 @@ def row_of(end: BlockEnd, parameters: Parameters) -> dict[str, Any]:
         "epoch": log.facts.get("epoch"),
         "time": utc_now(),
         "tags": log.facts.get("tags"),
+        "seconds": log.facts.get("seconds"),
+        "lost_share": log.facts.get("lost_share"),
         "secret_bits": 0 if isinstance(end.result, Aborted) else len(end.result),
         "pool_bits": end.pool_bits,
         "abort": end.result.reason.value if isinstance(end.result, Aborted) else None,
@@ -42,14 +47,15 @@ def row_of(end: BlockEnd, parameters: Parameters) -> dict[str, Any]:
         row["clock_rate_ppm"] = round(recovered.report.line_rate_ppm, 6)
     sifted = log.facts.get("sifted")
     if isinstance(sifted, Sifted):
-        row |= _sifted(sifted, end, parameters)
+        row["seconds"] = sifted.n_pulses * _period_as(parameters) / AS_PER_S
+    if isinstance(sifted, Sifted | SiftedPairs):
+        row |= _sifted(sifted, end)
     return row
 
 
-def _sifted(sifted: Sifted, end: BlockEnd, parameters: Parameters) -> dict[str, Any]:
+def _sifted(sifted: Sifted | SiftedPairs, end: BlockEnd) -> dict[str, Any]:
     n, wrong = tested(sifted, end)
     row: dict[str, Any] = {
-        "seconds": sifted.n_pulses * _period_as(parameters) / AS_PER_S,
         "sifted_bits": len(sifted.key),
         "qber": _ratio(int(wrong[0].sum()), int(n[0].sum())),
         "qber_z": _ratio(int(wrong[0, 0]), int(n[0, 0])),
@@ -73,8 +79,17 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def tested(sifted: Sifted, end: BlockEnd) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Detections of equal bases and errors among them by intensity and basis, int64[K, 2]: disclosed ones and key."""
+def tested(sifted: Sifted | SiftedPairs, end: BlockEnd) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Detections of equal bases and errors among them by intensity and basis, int64[K, 2]: disclosed ones and key.
+
+    Pairs: one row, the key where correction has counted its errors, and the disclosed basis X.
+    """
+    if isinstance(sifted, SiftedPairs):
+        keyed = (0, 0) if end.log.costs is None else (len(sifted.key), int(end.log.costs[3].sum()))
+        return (
+            np.array([[keyed[0], sifted.n_test]], dtype=np.int64),
+            np.array([[keyed[1], sifted.test_errors]], dtype=np.int64),
+        )
     n, wrong = matched_counts(sifted.disclosed)
     by_cell, errors = n.T.copy(), wrong.T.copy()
     if end.log.costs is not None:
@@ -83,21 +98,78 @@ def tested(sifted: Sifted, end: BlockEnd) -> tuple[NDArray[np.int64], NDArray[np
     return by_cell, errors
 
 
-def figures_of(end: BlockEnd, parameters: Parameters) -> BlockFigures | None:
-    """What the receiver's monitors judge; None of a block that has no detections."""
-    found, sifted = end.log.facts.get("detections"), end.log.facts.get("sifted")
-    if not isinstance(found, Detections) or not isinstance(sifted, Sifted):
+def figures_of(end: BlockEnd, parameters: Parameters, role: Side) -> BlockFigures | None:
+    """What the monitors of a receiver judge; None of a block that has no detections."""
+    facts = end.log.facts
+    found, matched, seconds = facts.get("detections"), facts.get("matched"), facts.get("seconds")
+    if not isinstance(seconds, float):
         return None
-    n, wrong = tested(sifted, end)
-    counters = found.counters
+    efficiency = np.array((parameters.detectors.alice if role == "alice" else parameters.detectors.bob) or [1.0] * 4)
+    if isinstance(found, Detections):
+        return _pulsed(found, end, parameters, efficiency, seconds)
+    if isinstance(matched, Matched):
+        return _pairs(matched, end, parameters, efficiency, seconds)
+    return None
+
+
+def _pulsed(
+    found: Detections, end: BlockEnd, parameters: Parameters, efficiency: NDArray[np.float64], seconds: float
+) -> BlockFigures:
+    clicks = np.bincount(found.basis << 1 | found.bit, minlength=4).astype(np.int64)
+    background = _background(found)
+    cells, wrong, noise = _no_cells()
+    sifted, source = end.log.facts.get("sifted"), parameters.source
+    period_as = _period_as(parameters)
+    if isinstance(sifted, Sifted) and source is not None:
+        cells, wrong = tested(sifted, end)
+        in_gate = background * min(1.0, parameters.timing.gate_ps * AS_PER_PS / period_as)
+        p_basis = np.array([source.p_z_alice, 1.0 - source.p_z_alice])
+        noise = np.outer(source.p_intensity, p_basis * in_gate.reshape(2, 2).sum(axis=1))
+    p = clicks * period_as / AS_PER_S / seconds
+    lost_share = float(end.log.facts.get("lost_share", 0.0))  # type: ignore[arg-type]
     return BlockFigures(
-        seconds=sifted.n_pulses * _period_as(parameters) / AS_PER_S,
-        detections=np.bincount(found.basis << 1 | found.bit, minlength=4).astype(np.int64),
-        efficiency=np.array(parameters.detectors.bob or [1.0] * 4),
-        double_clicks=counters.double_same_basis + counters.double_cross_basis,
-        slots=sifted.n_pulses,
-        lost_share=counters.lost / max(counters.detector_tags, 1),
-        tested=n,
+        seconds=seconds,
+        detections=clicks,
+        efficiency=efficiency,
+        double_clicks=found.counters.double_same_basis + found.counters.double_cross_basis,
+        doubles_due=float((p.sum() ** 2 - (p**2).sum()) / 2 * seconds * AS_PER_S / period_as),
+        lost_share=lost_share,
+        tested=cells,
         wrong=wrong,
-        aborted=end.result.reason if isinstance(end.result, Aborted) else None,
+        noise=noise,
+        dark_hz=tuple((background / seconds / max(1.0 - lost_share, 1e-9)).tolist()),
     )
+
+
+def _background(found: Detections) -> NDArray[np.float64]:
+    """Clicks of each detector that come at any time, float64[4]: twice those in the half of a slot far from pulses."""
+    centres = (found.histogram_edges_ps[1:] + found.histogram_edges_ps[:-1]) / 2
+    far = np.abs(centres) >= found.histogram_edges_ps[-1] / 2
+    return np.asarray(found.histogram[:, far].sum(axis=1) * (far.size / far.sum()))
+
+
+def _pairs(
+    matched: Matched, end: BlockEnd, parameters: Parameters, efficiency: NDArray[np.float64], seconds: float
+) -> BlockFigures:
+    """Double clicks due: two clicks of different detectors within a window, at the rates of all tags."""
+    cells, wrong, noise = _no_cells()
+    sifted, counters = end.log.facts.get("sifted"), matched.counters
+    if isinstance(sifted, SiftedPairs):
+        cells, wrong = tested(sifted, end)
+        noise = np.zeros(cells.shape)
+    window_s = parameters.timing.gate_ps * AS_PER_PS / AS_PER_S
+    return BlockFigures(
+        seconds=seconds,
+        detections=np.bincount(matched.detector, minlength=4).astype(np.int64),
+        efficiency=efficiency,
+        double_clicks=counters.double_same_basis + counters.double_cross_basis,
+        doubles_due=counters.detector_tags**2 * window_s / seconds,
+        lost_share=float(end.log.facts.get("lost_share", 0.0)),  # type: ignore[arg-type]
+        tested=cells,
+        wrong=wrong,
+        noise=noise,
+    )
+
+
+def _no_cells() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    return np.zeros((1, 2), dtype=np.int64), np.zeros((1, 2), dtype=np.int64), np.zeros((1, 2))

@@ -65,4 +65,10 @@ class Release(Message, frozen=True, kw_only=True):
     up_to: int
 
 
-LIVE_CONTROLS: Final = (Ask, Asked, Propose, Begin, ProposePairs, SecurityAlarm, Release)
+class Unseen(Message, frozen=True, kw_only=True):
+    """Either side: whether a detector current is unknown here. While it is, the receiver releases no key."""
+
+    unseen: bool
+
+
+LIVE_CONTROLS: Final = (Ask, Asked, Propose, Begin, ProposePairs, SecurityAlarm, Release, Unseen)

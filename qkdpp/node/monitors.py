@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qkdpp.core.abort import AbortReason
 
+DETECTORS = ("Z0", "Z1", "X0", "X1")
 SIGMA = 6.0
 """A figure of counts must also stand out of its statistical noise by so many standard deviations."""
 
@@ -58,7 +59,7 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         double_clicks: largest double clicks over those that independent clicks would give.
         rate_low_hz: fewest detections per second.
         rate_high_hz: most detections per second; 0: no limit.
-        dark_hz: most dark counts per second of a detector; 0: no limit.
+        dark_hz: most dark counts per second of a detector, in calibrations and between pulses; 0: no limit.
         lost_share: share of the time in which tags were lost.
         lost_locks: blocks in a row without a lock.
         pool_tags: fewest tags left in the authentication pool.
@@ -87,22 +88,25 @@ class BlockFigures:
         seconds: length of the block.
         detections: int64[4] by detector.
         efficiency: float64[4], relative efficiencies of the detectors.
-        double_clicks: slots with several clicks; ``slots``: slots in which a click could fall.
+        double_clicks: slots with several clicks; ``doubles_due``: how many independent clicks give.
         lost_share: share of the time without tags because they were lost.
-        tested: int64[K, 2], disclosed detections of matching bases by intensity and basis.
+        tested: int64[K, 2], detections of equal bases whose errors are known, by intensity and basis.
         wrong: int64[K, 2], errors among them.
-        aborted: why the block gave no key, or None.
+        noise: float64[K, 2], how many of ``tested`` are due to dark counts and stray light.
+        dark_hz: clicks per second of every detector in the half of a slot that is farthest from the pulses, for the
+            whole slot; empty where nothing tells them apart (pairs).
     """
 
     seconds: float
     detections: NDArray[np.int64]
     efficiency: NDArray[np.float64]
     double_clicks: int
-    slots: int
+    doubles_due: float
     lost_share: float
     tested: NDArray[np.int64]
     wrong: NDArray[np.int64]
-    aborted: AbortReason | None = None
+    noise: NDArray[np.float64]
+    dark_hz: tuple[float, ...] = ()
 
 
 def judge_block(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
@@ -112,21 +116,27 @@ def judge_block(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
         *_rates(block, settings),
         *_doubles(block, settings),
         *_errors(block, settings),
+        *judge_darks(block.dark_hz, settings),
     ]
     if block.lost_share > settings.lost_share:
-        found.append(_data_loss(block.lost_share))
-    if block.aborted is AbortReason.AUTHENTICATION_FAILED:
-        found.append(_authentication())
-    if block.aborted is AbortReason.QBER_TOO_HIGH:
-        found.append(
+        found.append(data_loss(f"tags were lost during {block.lost_share:.1%} of a block"))
+    return found
+
+
+def judge_abort(reason: AbortReason) -> list[Alarm]:
+    """Alarms of a block that ended without a key."""
+    if reason is AbortReason.AUTHENTICATION_FAILED:
+        return [authentication("check that both sides hold the same pool")]
+    if reason is AbortReason.QBER_TOO_HIGH:
+        return [
             Alarm(
                 name="qber_high",
                 level=Level.CRITICAL,
                 message="the error rate of a block is above the limit",
                 remedy="let the polarisation feedback run; if it succeeds and errors stay, treat it as an attack",
             )
-        )
-    return found
+        ]
+    return []
 
 
 def _imbalance(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
@@ -174,9 +184,8 @@ def _rates(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
 
 
 def _doubles(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
-    """Double clicks beyond what independent detectors give: pairs of click probabilities per slot."""
-    p = block.detections / max(block.slots, 1)
-    expected = float((p.sum() ** 2 - (p**2).sum()) / 2) * block.slots
+    """Double clicks beyond what independent detectors give."""
+    expected = block.doubles_due
     if block.double_clicks <= settings.double_clicks * expected + SIGMA * np.sqrt(expected + 1) + SIGMA**2:
         return []
     return [
@@ -190,37 +199,45 @@ def _doubles(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
 
 
 def _errors(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
-    """Early warning: the first cell (intensity, basis) whose error rate is above the warning beyond doubt."""
+    """Early warning: the first cell (intensity, basis) whose error rate is above the warning beyond doubt.
+
+    Light may err at the rate of the warning, noise errs in half of its clicks: dim intensities consist of noise.
+    """
+    limit = settings.qber_warning
     for intensity, basis in np.ndindex(*block.tested.shape):
         n, m = int(block.tested[intensity, basis]), int(block.wrong[intensity, basis])
-        limit = settings.qber_warning
-        if intensity == 0 and n and m / n > limit + SIGMA * np.sqrt(limit / n):
+        noise = min(float(block.noise[intensity, basis]), n)
+        due = limit * (n - noise) + noise / 2
+        if m > due + SIGMA * np.sqrt(due) + SIGMA:
+            states = f"states of intensity {intensity}" if intensity else "signal states"
             return [
                 Alarm(
                     name="qber_warning",
                     level=Level.WARNING,
-                    message=f"signal states err in {m / n:.2%} in basis {'ZX'[basis]} (warning at {limit:.2%})",
+                    message=f"{states} err in {m / n:.2%} in basis {'ZX'[basis]} (warning at {due / n:.2%})",
                     remedy="the polarisation has drifted: the feedback will run; if it fails, look at the source",
                 )
             ]
     return []
 
 
-def _data_loss(share: float) -> Alarm:
+def data_loss(message: str) -> Alarm:
+    """Tags or whole blocks were lost."""
     return Alarm(
         name="data_loss",
         level=Level.WARNING,
-        message=f"tags were lost during {share:.1%} of a block",
+        message=message,
         remedy="lower the rate, or give the tagger's computer more room; what was lost is not used",
     )
 
 
-def _authentication() -> Alarm:
+def authentication(remedy: str) -> Alarm:
+    """A message of the peer was not authentic; ``remedy`` where everything is sound."""
     return Alarm(
         name="authentication_failed",
         level=Level.SECURITY,
         message="a message of the peer carried a wrong tag",
-        remedy="check that both sides hold the same pool; if they do, somebody changes messages on the line",
+        remedy=f"{remedy}; if they do, somebody changes messages on the line",
     )
 
 
@@ -242,7 +259,7 @@ def judge_delays(before_ps: Sequence[float], now_ps: Sequence[float], settings: 
     """Alarms of optimal delays that moved between two scans, by detector code."""
     moved = [
         f"{name} by {now - before:+.0f} ps"
-        for name, before, now in zip(("Z0", "Z1", "X0", "X1"), before_ps, now_ps, strict=True)
+        for name, before, now in zip(DETECTORS, before_ps, now_ps, strict=True)
         if abs(now - before) > settings.delay_ps
     ]
     if not moved:
@@ -258,18 +275,42 @@ def judge_delays(before_ps: Sequence[float], now_ps: Sequence[float], settings: 
 
 
 def judge_darks(dark_hz: Iterable[float], settings: AlarmSettings) -> list[Alarm]:
-    """Alarms of dark counts, measured while the sender was dark."""
-    high = [f"{hz:.0f}" for hz in dark_hz if settings.dark_hz and hz > settings.dark_hz]
+    """Alarms of dark counts by detector code, measured while the sender was dark, or between its pulses."""
+    high = [
+        f"{name} {hz:.0f}"
+        for name, hz in zip(DETECTORS, dark_hz, strict=False)
+        if settings.dark_hz and hz > settings.dark_hz
+    ]
     if not high:
         return []
     return [
         Alarm(
             name="dark_counts",
             level=Level.WARNING,
-            message=f"dark counts of {', '.join(high)} per second (limit {settings.dark_hz:g})",
+            message=f"dark counts per second: {', '.join(high)} (limit {settings.dark_hz:g})",
             remedy="look for stray light; check temperature and bias of the detectors",
         )
     ]
+
+
+def no_current(error: str) -> Alarm:
+    """A current meter does not answer."""
+    return Alarm(
+        name="no_current",
+        level=Level.CRITICAL,
+        message=f"detector currents are unknown: {error}",
+        remedy="bring the meter back, it is connected again by itself; until then no block begins, no key is released",
+    )
+
+
+def pool_from_discarded(blocks: Sequence[int]) -> Alarm:
+    """Key of these blocks, since discarded, has refilled the authentication pool."""
+    return Alarm(
+        name="pool_from_discarded",
+        level=Level.CRITICAL,
+        message=f"the authentication pool holds key of discarded blocks ({', '.join(map(str, blocks))})",
+        remedy="make new pools for both parties before the nodes are started again",
+    )
 
 
 def judge_state(*, lost_locks: int, pool_tags: int, settings: AlarmSettings) -> list[Alarm]:

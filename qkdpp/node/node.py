@@ -2,7 +2,8 @@
 
 Everything that happens goes through here once: a block that ends becomes a
 row, its key begins to rest, its figures are judged. A security alarm on either
-side stops key output on both and burns what rests.
+side stops key output on both: what rests is burned, no block is begun any
+more, the source goes dark. The link stays; it takes a person to go on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
-from qkdpp.core.abort import Aborted
+from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.devices import CurrentMeter
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.stage import Message
@@ -22,8 +23,21 @@ from qkdpp.link.events import Control, Down, Failed, PeerLeft, Up
 from qkdpp.link.pool import Pool
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.figures import figures_of, row_of
-from qkdpp.node.live_messages import Release, SecurityAlarm
-from qkdpp.node.monitors import Alarm, AlarmSettings, Board, Level, judge_block, judge_currents, judge_state
+from qkdpp.node.live_messages import Release, SecurityAlarm, Unseen
+from qkdpp.node.monitors import (
+    Alarm,
+    AlarmSettings,
+    Board,
+    Level,
+    authentication,
+    data_loss,
+    judge_abort,
+    judge_block,
+    judge_currents,
+    judge_state,
+    no_current,
+    pool_from_discarded,
+)
 from qkdpp.node.quarantine import LiveStore, Quarantine
 from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sink import Alarm as LinkAlarm
@@ -33,6 +47,8 @@ from qkdpp.protocols.parameters import Parameters
 
 _log = logging.getLogger("qkdpp.node")
 
+GO_ON = "when the cause is found, stop both nodes, then start both again"
+"""A security alarm stands in the memory of either node, and each tells the other."""
 WATCH_S = 0.25
 """Currents are read and keys are released so often."""
 
@@ -54,6 +70,10 @@ class Service(Protocol):
 
     def recalibrate(self, reason: str, epoch: int) -> None:
         """Something in a block of this epoch asks for calibration."""
+        ...
+
+    def hold(self, why: str) -> None:
+        """No block begins, and nothing that is detected becomes one, until this is called with an empty ``why``."""
         ...
 
     def ended(self, end: BlockEnd) -> None:
@@ -100,6 +120,9 @@ class Node:
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
         self._resting: dict[int, int] = {}
         self.status = status
+        self._pool_bits: dict[int, int] = {}
+        self._unseen = self._peer_unseen = False
+        self._dropped = 0
         for block in store.resting():
             self._rest(block, store.held(block) or 0)
         self.board = Board()
@@ -141,6 +164,9 @@ class Node:
     async def _serve(self) -> None:
         await self._first_up.wait()
         await self._service.run()
+        if self.status.security:
+            self.status.progress.doing = f"stopped by a security alarm; {GO_ON}"
+            await self._stopping.wait()
 
     async def _ends(self) -> None:
         while True:
@@ -148,6 +174,8 @@ class Node:
 
     def _ended(self, end: BlockEnd) -> None:
         row = row_of(end, self._parameters)
+        if self.status.security and not isinstance(end.result, Aborted):
+            row["discarded"] = self.status.security
         self._folder.row(row)
         self._folder.transcript(end.block, end.transcript)
         self._service.ended(end)
@@ -157,57 +185,79 @@ class Node:
             _log.warning("block %d ended without a key: %s %s", end.block, result, dict(end.result.evidence))
         else:
             self.status.secret_bits += len(end.result)
-            if self._quarantine.stopped:
-                self._store.burn(end.block, "security alarm")
+            if self.status.security:
+                self._store.burn(end.block, self.status.security)
                 self.status.burned_bits += len(end.result)
             else:
                 self._rest(end.block, len(end.result))
+                if end.pool_bits:
+                    self._pool_bits[end.block] = end.pool_bits
         self.status.blocks[result] = self.status.blocks.get(result, 0) + 1
         self.status.last_row = row
-        figures = figures_of(end, self._parameters)
-        if figures is not None:
-            self._alarm(judge_block(figures, self._alarms), cleared=_BLOCK_ALARMS)
+        self._judge(end)
         if (qber := row.get("qber")) is not None and qber > self._recalibrate_qber:
             self._service.recalibrate(f"QBER {qber:.2%}", row.get("epoch") or 0)
         for watcher in self._watchers:
             watcher.block(end, row)
         self._changed()
 
+    def _judge(self, end: BlockEnd) -> None:
+        """Alarms of a block, and those that it shows to be over."""
+        if isinstance(end.result, Aborted):
+            self._alarm(judge_abort(end.result.reason))
+        figures = figures_of(end, self._parameters, self.status.role)
+        if figures is not None:
+            found = judge_block(figures, self._alarms)
+            over = _BLOCK_ALARMS if isinstance(end.result, Aborted) else (*_BLOCK_ALARMS, "qber_high")
+            self._alarm(found, cleared=over)
+
     async def _watch(self) -> None:
-        """Currents, pool, and the release of keys."""
+        """Currents, what the role and the pool are in, and the release of keys."""
         while True:
             await asyncio.sleep(WATCH_S)
             if self._meters:
                 await self._currents()
             found, self._pending[:] = list(self._pending), []
+            progress, left = self.status.progress, self._pool.remaining
+            if (dropped := progress.dropped_blocks - self._dropped) > 0:
+                found.append(data_loss(f"{dropped} whole blocks were dropped"))
+            self._dropped = progress.dropped_blocks
             self._alarm(found)
-            self._alarm(_trouble(self.status.progress.trouble), cleared=("instrument",))
-            left = self._pool.remaining
-            self._alarm(judge_state(lost_locks=0, pool_tags=left, settings=self._alarms), cleared=("pool_low",))
+            self._alarm(_trouble(progress.trouble), cleared=("instrument",))
+            state = judge_state(lost_locks=progress.lost_locks, pool_tags=left, settings=self._alarms)
+            self._alarm(state, cleared=("no_lock", "pool_low"))
             self.status.pool_tags = left
-            if self.status.role == "bob" and (up_to := self._quarantine.due(self._runner.oldest_open)) is not None:
-                self._released = up_to
-                self._resting = {block: bits for block, bits in self._resting.items() if block > up_to}
-                self._send(Release(up_to=up_to))
+            self._release_due()
             self._changed()
 
-    async def _currents(self) -> None:
-        try:
-            names = list(self._meters)
-            values = [await asyncio.to_thread(self._meters[name].current_a) for name in names]
-        except DeviceError as error:
-            self._alarm(
-                [
-                    Alarm(
-                        name="no_current",
-                        level=Level.CRITICAL,
-                        message=f"the detector currents cannot be read: {error}",
-                        remedy="bring the meter back: without it blinding stays unseen",
-                    )
-                ]
-            )
+    def _release_due(self) -> None:
+        """Bob's matter. What was detected while a current was unknown rests until all are known again, and on."""
+        if self.status.role != "bob" or self.status.link != "up":
             return
-        self._alarm(judge_currents(dict(zip(names, values, strict=True)), self._alarms), cleared=("no_current",))
+        if self._unseen or self._peer_unseen:
+            self._quarantine.begin_anew()
+        elif (up_to := self._quarantine.due(self._runner.oldest_open)) is not None:
+            self._released = up_to
+            self._forget(up_to)
+            self._send(Release(up_to=up_to))
+
+    def _forget(self, up_to: int) -> None:
+        """Blocks up to this one rest no more."""
+        self._resting = {block: bits for block, bits in self._resting.items() if block > up_to}
+        self._pool_bits = {block: bits for block, bits in self._pool_bits.items() if block > up_to}
+
+    async def _currents(self) -> None:
+        """Reads all meters; one that does not answer is connected again. While one is unknown, no block begins."""
+        read = (asyncio.to_thread(_current_a, meter) for meter in self._meters.values())
+        found = dict(zip(self._meters, await asyncio.gather(*read), strict=True))
+        known = {name: value for name, value in found.items() if isinstance(value, float)}
+        unknown = [f"{name} ({error})" for name, error in found.items() if isinstance(error, DeviceError)]
+        missing = [no_current(", ".join(unknown))] if unknown else []
+        self._alarm([*judge_currents(known, self._alarms), *missing], cleared=("no_current",))
+        if bool(unknown) != self._unseen:
+            self._unseen = bool(unknown)
+            self._service.hold("a detector current is unknown" if unknown else "")
+            self._send(Unseen(unseen=self._unseen))
 
     # --- alarms -----------------------------------------------------------------------------------------------------
 
@@ -227,10 +277,19 @@ class Node:
         self._send(SecurityAlarm(name=name, message=message, blocks=burned))
 
     def _stop_keys(self, name: str) -> list[int]:
-        self.status.security = True
+        """Discards what rests and lets no block begin; which blocks were burned."""
+        self.status.security = self.status.security or name
         self.status.burned_bits += sum(self._resting.values())
+        burned = self._quarantine.stop(name)
+        self._folder.discard(burned, name)
+        self._service.stop()
+        self._runner.halt(Aborted(reason=AbortReason.SECURITY_ALARM, evidence={"alarm": name}))
+        _log.error("no key is made any more; blocks %s are discarded; %s", burned, GO_ON)
+        tainted, self._pool_bits = sorted(self._pool_bits), {}
         self._resting.clear()
-        return self._quarantine.stop(name)
+        if tainted:
+            self._alarm([pool_from_discarded(tainted)])
+        return burned
 
     def _rest(self, block: int, bits: int) -> None:
         if self.status.role == "bob":
@@ -238,14 +297,15 @@ class Node:
         self._resting[block] = bits
 
     def _peer_alarm(self, alarm: SecurityAlarm) -> None:
-        self._stop_keys(alarm.name)
+        if not self.status.security:
+            self._stop_keys(alarm.name)
         self._alarm(
             [
                 Alarm(
                     name=f"peer_{alarm.name}",
                     level=Level.SECURITY,
                     message=f"the peer reports: {alarm.message}",
-                    remedy="talk to the people there; both nodes are started again when the cause is found",
+                    remedy="talk to the people there",
                 )
             ]
         )
@@ -275,13 +335,19 @@ class Node:
             self.status.link = f"failed: {event.aborted.reason.value}"
             self.status.failure = event.remedy
             _log.error("the link has failed: %s %s; %s", event.aborted.reason, event.aborted.evidence, event.remedy)
+            if event.aborted.reason is AbortReason.AUTHENTICATION_FAILED:
+                self._alarm([authentication(event.remedy)])
         elif isinstance(event, PeerDropped):
             _log.warning("the peer has dropped blocks %s: %s", event.blocks, event.reason)
         elif isinstance(event, Reconciled):
             _log.warning("key of block %d: %s", event.block, "ready" if event.ready else "burned")
-            if event.ready:
+            if event.ready and self.status.security:
+                self._store.burn(event.block, self.status.security)
+            elif event.ready:
                 self._rest(event.block, event.key_bits)
         elif isinstance(event, LinkAlarm):
+            if event.reason is AbortReason.POOL_EXHAUSTED:
+                self.status.failure = event.remedy
             self._alarm(
                 [
                     Alarm(
@@ -302,14 +368,18 @@ class Node:
                 self._send(SecurityAlarm(name="standing", message="a security alarm stands here", blocks=[]))
             elif self.status.role == "bob" and self._released >= 0:
                 self._send(Release(up_to=self._released))
+            if self._unseen:
+                self._send(Unseen(unseen=True))
 
     async def _control(self, message: Message) -> None:
         if isinstance(message, SecurityAlarm):
             self._peer_alarm(message)
         elif isinstance(message, Release):
             if self.status.role == "alice" and not self._quarantine.stopped:
-                for block in self._store.release(message.up_to):
-                    self._resting.pop(block, None)
+                self._store.release(message.up_to)
+                self._forget(message.up_to)
+        elif isinstance(message, Unseen):
+            self._peer_unseen = message.unseen
         else:
             await self._service.heard(message)
 
@@ -326,4 +396,15 @@ def _trouble(message: str) -> list[Alarm]:
     return [Alarm(name="instrument", level=Level.CRITICAL, message=message, remedy=remedy)]
 
 
-_BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "qber_high", "data_loss")
+def _current_a(meter: CurrentMeter) -> float | DeviceError:
+    """One reading, after another connection if the first one fails; or why there is none."""
+    with contextlib.suppress(DeviceError):
+        return meter.current_a()
+    try:
+        meter.reconnect()
+        return meter.current_a()
+    except DeviceError as error:
+        return error
+
+
+_BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "data_loss", "dark_counts")

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
-from qkdpp.core.abort import Abort, AbortReason
+from qkdpp.core.abort import Abort, Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.devices import TimeTagger
 from qkdpp.core.errors import DeviceError, LinkError
@@ -38,6 +38,7 @@ _log = logging.getLogger("qkdpp.node")
 MOST_LOST = 0.5
 """An interval of which more is lost does not become a block: its clock would be looked for in vain, and at length."""
 RETRY_S, LONGEST_WAIT_S = 1.0, 60.0
+HOLD_S = 0.25
 LATE_S = 5.0
 """Bob's interval may be complete so much later than Alice's."""
 
@@ -74,6 +75,7 @@ class PairEnd:
         self._runner, self._tagger, self._detectors = runner, tagger, detector_of_channel
         self._parameters, self._block_s, self._recorder, self._now = parameters, block_s, recorder, now
         self._stop = threading.Event()
+        self._held = ""
         self._lock = threading.Lock()
         self._blocks: PairBlocks | None = None
         self._begin = asyncio.Event()
@@ -97,6 +99,12 @@ class PairEnd:
         self._stop.set()
         self._begin.set()
 
+    def hold(self, why: str) -> None:
+        """Ends this stream; the next one waits until this is called with an empty ``why``."""
+        self._held = why
+        if why:
+            self._begin.clear()
+
     def recalibrate(self, reason: str, epoch: int) -> None:
         """Nothing moves here: what must be aligned in a pair link is its operator's matter."""
         _log.warning("asked to calibrate in epoch %d (%s); a pair link has no loops of its own", epoch, reason)
@@ -106,6 +114,10 @@ class PairEnd:
         self._recorder.ended(end.block)
         number = self._intervals.pop(end.block, None)
         matched = end.log.facts.get("matched")
+        if isinstance(end.result, Aborted) and end.result.reason is AbortReason.NO_LOCK:
+            self.progress.lost_locks += 1
+        elif isinstance(matched, Matched):
+            self.progress.lost_locks = 0
         if self._role != "bob" or number is None or not isinstance(matched, Matched):
             return
         with self._lock:
@@ -117,6 +129,10 @@ class PairEnd:
         """Streams until :meth:`stop`; a tagger that fails is told of and tried again."""
         wait_s = RETRY_S
         while not self._stop.is_set():
+            if self._held:
+                self.progress.doing = f"waiting: {self._held}"
+                await asyncio.to_thread(self._stop.wait, HOLD_S)
+                continue
             try:
                 await self._session()
                 wait_s = RETRY_S
@@ -151,7 +167,7 @@ class PairEnd:
     # --- the stream, in a thread ------------------------------------------------------------------------------------
 
     def _stream(self, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not self._held:
             delivery = pump.take(0.2)
             if delivery is None or (self._role == "bob" and not self._begin.is_set()):
                 continue
@@ -238,7 +254,8 @@ class PairEnd:
 
     async def _open(self, block: int, number: int, tags: TimeTags) -> None:
         log = BlockLog(now=self._now)
-        log.facts |= {"epoch": self._epoch, "tags": len(tags)}
+        log.facts |= {"epoch": self._epoch, "tags": len(tags), "seconds": self._block_s}
+        log.facts["lost_share"] = lost_share(tags, self._block_s)
         party = Party(role=self._role, parameters=self._parameters, entropy=self._recorder.entropy(block), log=log)
         half = bbm92.alice if self._role == "alice" else bbm92.bob
         self._intervals[block] = number

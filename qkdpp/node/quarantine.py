@@ -77,6 +77,10 @@ class Quarantine:
             last = block
         return last
 
+    def begin_anew(self) -> None:
+        """Whatever rests begins its rest now."""
+        self._since = dict.fromkeys(self._since, self.now())
+
     def stop(self, reason: str) -> list[int]:
         """A security alarm: nothing is released or given out any more, and all that rests is burned; which blocks."""
         self.stopped = True

@@ -24,6 +24,7 @@ from qkdpp.core.stage import Message
 from qkdpp.core.tags import AS_PER_S, TimeTags
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Ask, Asked, Propose
+from qkdpp.node.live_pairs import lost_share
 from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
 from qkdpp.node.pump import Pump
 from qkdpp.node.recording import CutMeta, Recorder
@@ -46,6 +47,9 @@ RETRY_S = 1.0
 LONGEST_WAIT_S = 60.0
 LOST_LOCKS = 2
 """Blocks in a row without a lock that end an epoch."""
+BEGIN_S = 10.0
+"""An epoch whose first sync pulse has not come after so long is given up."""
+HOLD_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +58,17 @@ class Plan:
 
     Attributes:
         parameters: public ones.
-        block_pulses: pulses of a block.
+        block_pulses: pulses of a block; ``period_as``: from one to the next.
         calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
             from then on; DeviceError if it fails for good.
-        reconnect: opens the connections to all instruments again, in a thread; DeviceError if one does not answer.
+        reconnect: opens the connections to the instruments again that the epochs and loops need, in a thread;
+            DeviceError if one does not answer.
         ending: set when the node stops; ends ``calibrate`` early.
     """
 
     parameters: Parameters
     block_pulses: int
+    period_as: int
     calibrate: Callable[[Callable[[str], int], str], PulsedParams]
     reconnect: Callable[[], None]
     ending: threading.Event
@@ -106,7 +112,9 @@ class Receiver:
         self._recorder, self._now = recorder, now
         self._questions: dict[int, asyncio.Future[Asked]] = {}
         self._stop = _Stop()
+        self._held = ""
         self._ended = asyncio.Event()
+        self._block_s = plan.block_pulses * plan.period_as / AS_PER_S
         self.progress = progress
 
     # --- what the node calls ----------------------------------------------------------------------------------------
@@ -124,6 +132,12 @@ class Receiver:
         if epoch == self.progress.epoch:
             self._stop.set(reason)
 
+    def hold(self, why: str) -> None:
+        """Ends this epoch; the next one waits until this is called with an empty ``why``."""
+        self._held = why
+        if why:
+            self._stop.set(why)
+
     def stop(self) -> None:
         """Ends for good."""
         self._plan.ending.set()
@@ -139,6 +153,10 @@ class Receiver:
         reason, wait_s, started = "start", RETRY_S, False
         try:
             while not self._ended.is_set():
+                if self._held:
+                    self.progress.doing = f"waiting: {self._held}"
+                    await self._pause(HOLD_S)
+                    continue
                 try:
                     if self.progress.trouble:
                         await asyncio.to_thread(self._plan.reconnect)
@@ -172,7 +190,7 @@ class Receiver:
         timing = await asyncio.to_thread(self._plan.calibrate, self._asker(loop), reason)
         self.progress.trouble = ""
         self._stop = _Stop()
-        return reason if self._ended.is_set() else await self._epoch(timing, loop)
+        return reason if self._ended.is_set() or self._held else await self._epoch(timing, loop)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -221,8 +239,11 @@ class Receiver:
     def _stream(self, pump: Pump, timing: PulsedParams, epoch: int, loop: asyncio.AbstractEventLoop) -> str:
         """In a thread: from chunks to blocks, until something ends the epoch."""
         blocks: PulsedBlocks | None = None
-        beginning = _Beginning(timing.sync_channel)
+        beginning, begun = _Beginning(timing.sync_channel), self._now()
         while not self._stop.event.is_set():
+            if blocks is None and self._now() - begun > BEGIN_S:
+                self.progress.lost_locks += 1
+                return "no sync pulse"
             delivery = pump.take(0.2)
             if delivery is None:
                 continue
@@ -260,7 +281,7 @@ class Receiver:
             try:
                 found = blocks.resolve(cut, entropy)
             except Abort as abort:
-                self.progress.lost_locks = blocks.lost_locks
+                self.progress.lost_locks += 1
                 self._recorder.lost(number)
                 _log.warning("block %d of epoch %d has no clock: %s", cut.number, epoch, abort)
                 continue
@@ -271,7 +292,8 @@ class Receiver:
         """Begins a block on both sides; waits for a free place."""
         log = BlockLog(now=self._now)
         log.facts |= {"epoch": epoch, "tags": len(found.tags), "recovered": found.recovered}
-        log.facts["detections"] = found.detections
+        log.facts |= {"detections": found.detections, "seconds": self._block_s}
+        log.facts["lost_share"] = min(1.0, lost_share(found.tags, self._block_s))
         party = Party(role="bob", parameters=self._plan.parameters, entropy=entropy, log=log)
         first = found.number * self._plan.block_pulses
         self._runner.send_control(Propose(block=number, epoch=epoch, first=first, count=self._plan.block_pulses))

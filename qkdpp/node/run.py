@@ -21,7 +21,7 @@ from qkdpp.node.assemble import assembled
 from qkdpp.node.config import NodeFile
 from qkdpp.node.delivery import ALARM, delivering
 from qkdpp.node.monitors import Alarm
-from qkdpp.node.node import Node
+from qkdpp.node.node import GO_ON, Node
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.status import Status, Watcher
 
@@ -99,9 +99,10 @@ async def _until_the_end(
 def _refused(status: Status, duration_s: float | None) -> str:
     if status.security:
         named = [alarm for alarm in status.alarms if alarm.level == "security"]
-        return "; ".join(f"security alarm {alarm.name}: {alarm.message}; {alarm.remedy}" for alarm in named)
+        words = [f"security alarm {alarm.name}: {alarm.message}; {alarm.remedy}" for alarm in named]
+        return "; ".join([*words, GO_ON])
     if status.failure:
-        return f"the link has {status.link}; {status.failure}"
+        return f"link {status.link}; {status.failure}"
     if duration_s is not None and not status.secret_bits:
         ends = ", ".join(f"{n} x {reason}" for reason, n in sorted(status.blocks.items())) or "no block has ended"
         return f"no key in {duration_s:g} s: {ends}"

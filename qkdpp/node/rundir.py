@@ -1,14 +1,15 @@
 """The folder of a run: configuration, device snapshots, log, one row per block, transcripts, calibrations.
 
 ``blocks.jsonl`` and ``blocks.csv`` hold the same rows (``docs/formats/node.md``). Nothing in here is secret but what
-``recording`` puts there; rows are written when they are complete, and files are never replaced.
+``recording`` puts there. Rows are written when they are complete; a security alarm marks those that it discards.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ COLUMNS: Final = (
     "secret_bits",
     "pool_bits",
     "abort",
+    "discarded",
     "lost_share",
     "clock_residual_ps",
     "clock_rate_ppm",
@@ -97,6 +99,20 @@ class RunFolder:
         with self._csv.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([_cell(fields.get(name)) for name in COLUMNS])
 
+    def discard(self, blocks: Collection[int], alarm: str) -> None:
+        """Marks the rows of blocks whose key an alarm has discarded; what another run wrote stays as it is."""
+        path = self.path / "blocks.jsonl"
+        rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        if not any(row["block"] in blocks for row in rows):
+            return
+        for row in rows:
+            if row["block"] in blocks:
+                row["discarded"] = alarm
+        _replace(path, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([COLUMNS, *([_cell(row.get(name)) for name in COLUMNS] for row in rows)])
+        _replace(self._csv, table.getvalue().encode())
+
     def transcript(self, block: int, records: list[Record]) -> None:
         """All frames of a block."""
         write_transcript(self.path / "transcripts" / f"{block}", records)
@@ -104,6 +120,13 @@ class RunFolder:
     def _append(self, name: str, fields: Mapping[str, object]) -> None:
         with (self.path / name).open("ab") as file:
             file.write(msgspec.json.encode(fields) + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The whole file or the old one, whatever happens in between."""
+    fresh = path.with_name(f".{path.name}.fresh")
+    fresh.write_bytes(content)
+    fresh.replace(path)
 
 
 def _cell(value: object) -> object:

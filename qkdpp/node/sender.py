@@ -100,6 +100,9 @@ class Sender:
     def recalibrate(self, reason: str, epoch: int) -> None:
         """The receiver's matter."""
 
+    def hold(self, why: str) -> None:
+        """Nothing is detected here."""
+
     def ended(self, end: BlockEnd) -> None:
         """Forgets the states of a block that has ended; its recording is complete."""
         self._recorder.ended(end.block, self._records.pop(end.block, None))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qkdpp.core.ledger import Side
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.sink import BlockEnd
 
@@ -22,7 +23,7 @@ class Progress:
         epoch: number of the stretch of random states.
         rate_hz: tags per second in the last block.
         dropped_blocks: blocks dropped because this computer could not keep up.
-        lost_locks: blocks in a row without a clock.
+        lost_locks: blocks in a row without a clock, over all epochs.
         trouble: what an instrument fails with, until it works again.
     """
 
@@ -49,11 +50,11 @@ class Status:
             discarded.
         pool_tags: left in the authentication pool.
         alarms: that stand.
-        security: whether key output was stopped by a security alarm.
+        security: name of the security alarm that stopped all key, or empty.
     """
 
     name: str
-    role: str
+    role: Side
     progress: Progress = field(default_factory=Progress)
     link: str = "connecting"
     failure: str = ""
@@ -64,7 +65,7 @@ class Status:
     burned_bits: int = 0
     pool_tags: int = 0
     alarms: list[Alarm] = field(default_factory=list)
-    security: bool = False
+    security: str = ""
 
     @property
     def released_bits(self) -> int:

@@ -42,6 +42,7 @@ ABORTS: dict[str, str] = {
     AbortReason.PEER_RESTARTED: "one of the two programs was started again while the block was open",
     AbortReason.DEADLINE_PASSED: "the block was not finished within its time",
     AbortReason.INSTRUMENT_FAILED: "an instrument did not answer for the block",
+    AbortReason.SECURITY_ALARM: "a security alarm stands",
 }
 
 REMEDIES: dict[str, str] = {

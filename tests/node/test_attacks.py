@@ -121,12 +121,12 @@ def _block(world: PulsedWorld, string: SyncString) -> Shown:
     found = blocks.resolve(cut, OsEntropy()).detections
     record = LiveRecord(Unit(world), epoch=1, first=0, n_pulses=FRAMES * string.frame, n_codes=12, string=string)
     logs = BlockLog(now=lambda: 0.0), BlockLog(now=lambda: 0.0)
-    logs[1].facts["detections"] = found
+    logs[1].facts |= {"detections": found, "seconds": 2.5, "lost_share": 0.0}
     alice = Party(role="alice", parameters=parameters, entropy=OsEntropy(), log=logs[0])
     bob = Party(role="bob", parameters=parameters, entropy=OsEntropy(), log=logs[1])
     outcome = drive(bb84.alice(record, alice), bb84.bob(lambda: found, bob), logs)
     end = BlockEnd(block=1, result=outcome.bob, log=logs[1], pool_bits=0, traffic={}, eps_auth=0.0, transcript=[])
-    figures = figures_of(end, parameters)
+    figures = figures_of(end, parameters, "bob")
     assert figures is not None
     sent = record.totals().sum(axis=2)
     currents = {str(i): d.current_a for i, d in enumerate(world.knobs.detectors)}

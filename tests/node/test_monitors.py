@@ -9,6 +9,7 @@ from qkdpp.node.monitors import (
     BlockFigures,
     Board,
     Level,
+    judge_abort,
     judge_block,
     judge_currents,
     judge_darks,
@@ -25,10 +26,12 @@ def figures(**changes: object) -> BlockFigures:
         "detections": np.array([50_000, 50_100, 49_900, 50_050]),
         "efficiency": np.ones(4),
         "double_clicks": 3,
-        "slots": 6_250_000_000,
+        "doubles_due": 2.4,
         "lost_share": 0.0,
         "tested": np.array([[5000, 40_000], [900, 5000], [20, 100]]),
         "wrong": np.array([[60, 480], [12, 70], [10, 50]]),
+        "noise": np.array([[40.0, 40.0], [20.0, 20.0], [20.0, 100.0]]),
+        "dark_hz": (300.0, 310.0, 290.0, 5000.0),
     }
     return BlockFigures(**(usual | changes))  # type: ignore[arg-type]
 
@@ -69,15 +72,32 @@ def test_rates_doubles_errors_and_losses() -> None:
     assert names(double_clicks=500) == ["double_clicks"]
     assert names(wrong=np.array([[60, 2000], [12, 70], [10, 50]])) == ["qber_warning"]
     assert names(lost_share=0.11) == ["data_loss"]
-    assert names(aborted=AbortReason.AUTHENTICATION_FAILED) == ["authentication_failed"]
-    assert names(aborted=AbortReason.QBER_TOO_HIGH) == ["qber_high"]
+    assert [a.name for a in judge_abort(AbortReason.AUTHENTICATION_FAILED)] == ["authentication_failed"]
+    assert [a.name for a in judge_abort(AbortReason.QBER_TOO_HIGH)] == ["qber_high"]
+    assert judge_abort(AbortReason.NO_KEY_LEFT) == []
     high = AlarmSettings(rate_high_hz=1000.0)
     assert [a.name for a in judge_block(figures(), high)] == ["rate_high"]
 
 
+@pytest.mark.parametrize(
+    ("intensity", "basis", "wrong", "warned"),
+    [(1, 1, 240, False), (1, 1, 360, True), (1, 0, 150, True), (2, 1, 90, False)],
+)
+def test_an_early_warning_looks_at_every_basis_and_intensity(
+    intensity: int, basis: int, wrong: int, *, warned: bool
+) -> None:
+    """5000 clicks of a decoy: 40 of every thousand of its light and half of its 20 noise clicks may err."""
+    cells = figures().wrong.copy()
+    cells[intensity, basis] = wrong
+    found = judge_block(figures(wrong=cells), SETTINGS)
+    assert [a.name for a in found] == ["qber_warning"] * warned
+    assert all(f"intensity {intensity}" in a.message and f"basis {'ZX'[basis]}" in a.message for a in found)
+
+
 def test_darks_locks_and_pool() -> None:
     assert judge_darks([300, 5000], SETTINGS) == []
-    assert [a.name for a in judge_darks([300, 5000], AlarmSettings(dark_hz=1000))] == ["dark_counts"]
+    (alarm,) = judge_block(figures(), AlarmSettings(dark_hz=1000))
+    assert (alarm.name, "X1 5000" in alarm.message, "Z0" in alarm.message) == ("dark_counts", True, False)
     assert judge_state(lost_locks=1, pool_tags=100, settings=SETTINGS) == []
     assert [a.name for a in judge_state(lost_locks=2, pool_tags=99, settings=SETTINGS)] == ["no_lock", "pool_low"]
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,11 @@ class NodeProcess:
 
     folder: Path
     name: str
+    arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        command = [sys.executable, "-P", "-m", "qkdpp", "run", str(self.folder / f"{self.name}.toml"), "--json"]
+        file = str(self.folder / f"{self.name}.toml")
+        command = [sys.executable, "-P", "-m", "qkdpp", "run", file, "--json", *self.arguments]
         self.out = self.folder / f"{self.name}.out"
         self.errors = self.folder / f"{self.name}.err"
         with self.out.open("w") as out, self.errors.open("w") as errors:
@@ -91,12 +93,21 @@ class NodeProcess:
     def secret_blocks(self) -> list[dict[str, Any]]:
         return [event for event in self.events() if event["event"] == "block" and event["secret_bits"]]
 
-    def wait_for_keys(self, n: int) -> None:
+    def blocks(self) -> list[dict[str, Any]]:
+        return [event for event in self.events() if event["event"] == "block"]
+
+    def alarms(self) -> list[str]:
+        return [event["name"] for event in self.events() if event["event"] == "alarm"]
+
+    def wait_until(self, reached: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while len(self.secret_blocks()) < n:
+        while not reached():
             assert self.process.poll() is None, self.errors.read_text()
             assert time.monotonic() < deadline, self.events()
-            time.sleep(0.2)
+            time.sleep(0.1)
+
+    def wait_for_keys(self, n: int) -> None:
+        self.wait_until(lambda: len(self.secret_blocks()) >= n)
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
@@ -127,11 +138,11 @@ def laboratory(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def two_nodes(folder: Path) -> Iterator[tuple[NodeProcess, NodeProcess]]:
+def two_nodes(folder: Path, *arguments: str) -> Iterator[tuple[NodeProcess, NodeProcess]]:
     """Alice and Bob, killed at the end if they still run."""
-    alice = NodeProcess(folder, "alice")
+    alice = NodeProcess(folder, "alice", arguments)
     try:
-        bob = NodeProcess(folder, "bob")
+        bob = NodeProcess(folder, "bob", arguments)
         try:
             yield alice, bob
         finally:

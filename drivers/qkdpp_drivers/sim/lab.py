@@ -4,7 +4,7 @@
 
 writes ``lab.json`` beside the file (names of instruments and their URLs, for ``sim://NAME?lab=lab.json``) and takes
 orders on standard input, one a line: ``fault NAME FAULT [times]``, ``mend NAME FAULT``, ``eve WHAT VALUE``,
-``fibre jump|cut|join``, ``clock PICOSECONDS``, ``stop``.
+``fibre jump|cut|join``, ``clock PICOSECONDS``, ``stray HERTZ`` (light in every detector, at any time), ``stop``.
 
 ``lab.toml`` names a scenario and what is behind which instrument (``docs/devices.md``).
 """
@@ -149,7 +149,13 @@ def _clock(lab: Lab, words: list[str]) -> str:
     return f"clock: {world.clock_jump_ps} ps"
 
 
-_ORDERS = {"fault": _fault, "mend": _mend, "eve": _eve, "fibre": _fibre, "clock": _clock}
+def _stray(lab: Lab, words: list[str]) -> str:
+    world = _pulsed(lab)
+    world.dark_hz = tuple(own + float(words[0]) for own in world.plan.bob.receiver.dark_rate_hz)
+    return f"stray light: {float(words[0]):g} clicks per second in every detector"
+
+
+_ORDERS = {"fault": _fault, "mend": _mend, "eve": _eve, "fibre": _fibre, "clock": _clock, "stray": _stray}
 
 
 @contextlib.contextmanager
