@@ -32,6 +32,7 @@ def receiver(runner: object) -> Receiver:
     plan = Plan(
         parameters=None,  # type: ignore[arg-type]
         block_pulses=1,
+        period_as=1,
         calibrate=lambda ask, reason: pytest.fail("nothing to calibrate"),
         reconnect=lambda: None,
         ending=threading.Event(),
