@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from worlds import KMES, OUT_S, World, delivery_file
+from worlds import KMES, OUT_S, World, delivery_file, free_port
 
 from qkdpp.core.errors import ConfigError, LinkError
 from qkdpp.delivery import Client, DeliveryError
@@ -53,14 +53,6 @@ class Served:
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         return [process.wait(OUT_S) for process in self.processes.values()]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 @pytest.fixture

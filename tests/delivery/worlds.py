@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 import threading
 import time
@@ -29,6 +30,12 @@ BLOCK_BYTES = 4096
 APPLICATIONS = ("sae-a", "sae-b", "sae-b2", "sae-slow", "stranger")
 ODD = "sae/ü %41?"
 """An identifier that needs every care in a path."""
+
+
+def free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
 
 
 def certificates(folder: Path) -> Path:
