@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(both: Servers, rate_hz: float, seconds: float) -> None:
-    before, own_s, begin_s = {own: both.processor_s(own) for own in KMES}, time.process_time(), time.time()
+    before, own_s = {own: both.processor_s(own) for own in KMES}, time.process_time()
     load = asyncio.run(run_load(both.pki, both.ports, rate_hz, seconds))
     taken = {own: both.processor_s(own) - before[own] for own in KMES} | {"load": time.process_time() - own_s}
     show(load, taken)
@@ -44,7 +44,8 @@ def measure(both: Servers, rate_hz: float, seconds: float) -> None:
 def show(load: Load, taken_s: dict[str, float]) -> None:
     n = max(1, len(load.dec_s))
     costs = ", ".join(f"{name} {1e3 * seconds / n:.2f}" for name, seconds in taken_s.items())
-    print(f"{load.rate_hz:g}/s asked, {load.reached_hz:.0f}/s reached, load {os.getloadavg()[0]:.1f}; ms of processor a pair: {costs}")
+    print(f"{load.rate_hz:g}/s asked, {load.reached_hz:.0f}/s reached; machine's load {os.getloadavg()[0]:.1f}")
+    print(f"  ms of processor for both requests: {costs}")
     for what, times in (("enc_keys", load.enc_s), ("dec_keys", load.dec_s)):
         if times:
             print(f"  {what}: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in percentiles_ms(times).items()))

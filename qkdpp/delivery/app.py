@@ -193,7 +193,7 @@ class Application:
         for key in keys:
             key.wipe()
         self._metrics.delivered(sae, role, len(keys))
-        LOGGER.info("%d keys to %s as %s", len(keys), sae, role)
+        LOGGER.debug("%d keys to %s as %s", len(keys), sae, role)
         return response
 
     async def _openapi(self, _: web.Request) -> web.Response:

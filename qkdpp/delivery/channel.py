@@ -19,8 +19,8 @@ MOST_BYTES: Final = 1 << 22
 class Channel(Protocol):
     """One connection; LinkError once it is gone."""
 
-    async def send(self, message: bytes) -> None:
-        """Hands a message over; returns when it may be forgotten, not when it has arrived."""
+    async def send(self, *messages: bytes) -> None:
+        """Hands messages over; returns when they may be forgotten, not when they have arrived."""
         ...
 
     async def receive(self) -> bytes:
@@ -38,11 +38,12 @@ class MemoryChannel:
     def __init__(self, out: asyncio.Queue[bytes | None], into: asyncio.Queue[bytes | None]) -> None:
         self._out, self._into, self._closed = out, into, False
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, *messages: bytes) -> None:
         """See :class:`Channel`."""
         if self._closed:
             raise LinkError("the connection is closed")
-        self._out.put_nowait(message)
+        for message in messages:
+            self._out.put_nowait(message)
 
     async def receive(self) -> bytes:
         """See :class:`Channel`."""
@@ -72,10 +73,10 @@ class StreamChannel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, *messages: bytes) -> None:
         """See :class:`Channel`."""
         try:
-            self._writer.write(LENGTH.pack(len(message)) + message)
+            self._writer.write(b"".join(LENGTH.pack(len(message)) + message for message in messages))
             await self._writer.drain()
         except OSError as error:
             raise LinkError(f"the connection was lost: {error}") from error

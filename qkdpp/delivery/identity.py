@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -39,9 +40,18 @@ def server_context(authority: Path, certificate: Path, key: Path, minimum: Liter
 
 def names(der: bytes, rule: Rule) -> list[str]:
     """What ``rule`` reads from a certificate; empty if there is nothing, or the certificate's time is not now."""
+    begin, end, found = _read(der, rule)
+    return list(found) if begin <= datetime.now(UTC) <= end else []
+
+
+@lru_cache(maxsize=256)
+def _read(der: bytes, rule: Rule) -> tuple[datetime, datetime, tuple[str, ...]]:
+    """The time of a certificate and what ``rule`` reads from it; parsed once for all requests."""
     certificate = x509.load_der_x509_certificate(der)
-    if not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
-        return []
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc, tuple(_names(certificate, rule))
+
+
+def _names(certificate: x509.Certificate, rule: Rule) -> list[str]:
     if rule == "spki_sha256":
         info = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return [hashlib.sha256(info).hexdigest()]

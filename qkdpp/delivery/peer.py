@@ -209,13 +209,25 @@ class LinkedPeer:
         connection.outgoing.put_nowait((self.link.hello(), lambda done: Greeting(done.result())))
 
     async def _send(self, connection: _Connection) -> None:
+        """What one commit of the store has made ready leaves together."""
+        ready: list[bytes] = []
+
+        async def leave() -> None:
+            if ready:
+                await connection.channel.send(*ready)
+                ready.clear()
+
         while True:
+            if connection.outgoing.empty():
+                await leave()
             future, message_of = await connection.outgoing.get()
-            with contextlib.suppress(Exception):  # judged by message_of
-                await awaited(future)
+            if not future.done():
+                await leave()
+                with contextlib.suppress(Exception):  # judged by message_of
+                    await awaited(future)
             message = message_of(future)
             if message is not None:
-                await connection.channel.send(ENCODER.encode(message))
+                ready.append(ENCODER.encode(message))
 
     async def _receive(self, connection: _Connection) -> None:
         while True:

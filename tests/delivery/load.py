@@ -138,9 +138,8 @@ class Load:
 
 
 def percentiles_ms(times_s: list[float]) -> dict[str, float]:
-    ordered = sorted(times_s)
-    last = len(ordered) - 1
-    return {name: 1e3 * ordered[round(q * last)] for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1))}
+    ordered, parts = sorted(times_s), {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: 1e3 * ordered[round(q * (len(ordered) - 1))] for name, q in parts.items()}
 
 
 async def run_load(pki: Path, ports: dict[str, int], rate_hz: float, seconds: float, connections: int = 64) -> Load:

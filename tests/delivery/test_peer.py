@@ -23,9 +23,8 @@ class Cutting(MemoryChannel):
     def __init__(self, inner: MemoryChannel, lose: Callable[[object], bool]) -> None:
         self._inner, self._lose = inner, lose
 
-    async def send(self, message: bytes) -> None:
-        if not self._lose(DECODER.decode(message)):
-            await self._inner.send(message)
+    async def send(self, *messages: bytes) -> None:
+        await self._inner.send(*(message for message in messages if not self._lose(DECODER.decode(message))))
 
     async def receive(self) -> bytes:
         return await self._inner.receive()
