@@ -95,7 +95,7 @@ def assembled(
 
     What others append to ``alarms`` is raised by the node.
     """
-    folder = RunFolder(file.folder / file.node.folder, file.node.name)
+    folder = RunFolder(file.folder / file.node.folder, file.node.name, transcripts=file.recording.transcripts)
     with contextlib.ExitStack() as stack:
         stack.callback(folder.close)
         folder.keep("node.toml", file.text)

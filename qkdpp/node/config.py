@@ -143,12 +143,14 @@ class CalibrationSection(_Section, frozen=True, kw_only=True):
 class RecordingSection(_Section, frozen=True, kw_only=True):
     """Whether raw tags are recorded (they hold the receiver's bits), and, sealed, randomness and states, for replay.
 
+    ``transcripts``: whether the frames of every block are kept; public, but large.
     ``key``: file of the sealing key, made where it is missing; without one ``NAME.sealing.key`` beside the node file.
     """
 
     tags: bool = False
     entropy: bool = False
     key: str | None = None
+    transcripts: bool = True
 
 
 class StoreSection(_Section, frozen=True, kw_only=True):
@@ -317,6 +319,8 @@ def _check(file: NodeFile) -> None:
         _named(file, "sender.transmitter", file.sender.transmitter)
     else:
         _check_receiver(file)
+    if file.recording.entropy and not file.recording.transcripts:
+        raise ConfigError("recording.entropy needs recording.transcripts = true: the peer's messages are replayed")
     if file.blocks.block_s <= 0 or file.blocks.in_flight < 1 or file.blocks.deadline_s <= 0:
         raise ConfigError("blocks: block_s and deadline_s must be positive, in_flight at least 1")
 

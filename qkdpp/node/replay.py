@@ -85,7 +85,8 @@ def open_run(path: Path, key: Path | None) -> Run:
     if not key.exists():
         raise InputError(f"{key}: no sealing key there; name it with --key")
     with (path / "blocks.jsonl").open("rb") as lines:
-        rows = {row["block"]: row for row in map(msgspec.json.decode, lines)}
+        whole = [line for line in lines if line.endswith(b"\n")]  # a node that was killed leaves part of a line
+    rows = {row["block"]: row for row in map(msgspec.json.decode, whole)}
     return Run(path=path, file=file, key=sealing_key(key), rows=rows)
 
 

@@ -1,7 +1,8 @@
 """One node from its file to its end: signals, a limit of time, and what is said at the end.
 
 The first SIGINT or SIGTERM ends it cleanly: no more blocks are opened, those under way end, the source is darkened,
-the peer is told. The second ends it at once, which is safe: nothing that matters is kept in memory alone.
+the peer is told. The second ends it at once, which is safe: nothing that matters is kept in memory alone. SIGHUP is
+noted in the log: a node outlives its terminal.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ async def _until_the_end(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number.name)
+    loop.add_signal_handler(signal.SIGHUP, _log.info, "SIGHUP: the node goes on; SIGTERM ends it")
     if duration_s is not None:
         loop.call_later(duration_s, node.stop)
     _log.info("the node has started")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import logging.handlers
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,9 +54,13 @@ def utc_now() -> str:
 
 
 class RunFolder:
-    """A new folder ``NAME-DATE-TIME`` under ``parent``; InputError if it cannot be made."""
+    """A new folder ``NAME-DATE-TIME`` under ``parent``; InputError if it cannot be made.
 
-    def __init__(self, parent: Path, name: str) -> None:
+    ``transcripts``: whether those of blocks are kept.
+    """
+
+    def __init__(self, parent: Path, name: str, *, transcripts: bool = True) -> None:
+        self._transcripts = transcripts
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.path = parent / f"{name}-{stamp}"
         try:
@@ -67,7 +72,7 @@ class RunFolder:
         self._csv = self.path / "blocks.csv"
         with self._csv.open("x", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(COLUMNS)
-        self._log = logging.FileHandler(self.path / "log.jsonl", encoding="utf-8")
+        self._log = logging.handlers.WatchedFileHandler(self.path / "log.jsonl", encoding="utf-8")
         self._log.setFormatter(_JsonLines())
         logging.getLogger("qkdpp").addHandler(self._log)
         logging.getLogger("qkdpp").setLevel(logging.INFO)
@@ -114,7 +119,9 @@ class RunFolder:
         _replace(self._csv, table.getvalue().encode())
 
     def transcript(self, block: int, records: list[Record]) -> None:
-        """All frames of a block."""
+        """All frames of a block, if they are kept."""
+        if not self._transcripts:
+            return
         write_transcript(self.path / "transcripts" / f"{block}", records)
 
     def _append(self, name: str, fields: Mapping[str, object]) -> None:

@@ -6,9 +6,11 @@ Where the standard output is no terminal it becomes plain lines; ``--json`` make
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -21,6 +23,8 @@ from qkdpp.node.monitors import Alarm, Level
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Status, Watcher, short
 
+_log = logging.getLogger("qkdpp.node")
+
 RECENT = 8
 STYLES = {Level.WARNING: "yellow", Level.CRITICAL: "red", Level.SECURITY: "bold white on red"}
 
@@ -30,12 +34,48 @@ def watcher_of(*, json: bool) -> Iterator[Watcher]:
     """The view that fits the standard output, until the end of the context."""
     console = Console()
     if json:
-        yield JsonLines(sys.stdout)
+        yield Tolerant(JsonLines(sys.stdout))
     elif not console.is_terminal:
-        yield PlainLines(sys.stdout)
+        yield Tolerant(PlainLines(sys.stdout))
     else:
         with Live(console=console, auto_refresh=False, transient=False) as live:
-            yield Screen(live)
+            yield Tolerant(Screen(live))
+
+
+class Tolerant:
+    """A watcher whose terminal or pipe may go away: from then on it is silent, and the node goes on."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher: Watcher | None = watcher
+
+    def changed(self, status: Status) -> None:
+        """Passes it on."""
+        self._tell(lambda watcher: watcher.changed(status))
+
+    def block(self, end: BlockEnd, row: Mapping[str, Any]) -> None:
+        """Passes it on."""
+        self._tell(lambda watcher: watcher.block(end, row))
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Passes it on."""
+        self._tell(lambda watcher: watcher.alarm(alarm))
+
+    def _tell(self, what: Callable[[Watcher], None]) -> None:
+        if self._watcher is None:
+            return
+        try:
+            what(self._watcher)
+        except OSError as error:
+            self._watcher = None
+            _log.warning("nobody reads the output any more (%s); the node goes on, its run folder tells", error)
+            _silence()
+
+
+def _silence() -> None:
+    """What is still to be written to the standard output goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class Screen:

@@ -1,5 +1,6 @@
 """``qkdpp run`` and ``qkdpp replay``: exit codes, and what a person is told."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -9,12 +10,19 @@ import pytest
 from two_processes import PATIENCE_S, NodeProcess, free_port, laboratory, qkdpp, trial
 
 from qkdpp.node.config import load_node, without_calibration
+from qkdpp.node.randomness import sealing_key
+from qkdpp.node.replay import open_run
+from qkdpp.node.rundir import RunFolder
 
 
 @pytest.fixture
 def folder(tmp_path):
     trial(tmp_path / "trial", block_s=6.0, loss_db=30.0, metrics=free_port())
     return tmp_path / "trial"
+
+
+def logs(folder):
+    return (folder / "runs").glob("*/log.jsonl")
 
 
 def without(path, section):
@@ -64,9 +72,13 @@ def test_a_signal_ends_it_cleanly_and_its_pool_can_be_opened_again(folder, numbe
     with laboratory(folder):
         for n in (1, 2):
             alice = NodeProcess(folder, "alice")
-            while sum("has started" in log.read_text() for log in (folder / "runs").glob("*/log.jsonl")) < n:
+            while sum("has started" in log.read_text() for log in logs(folder)) < n:
                 assert alice.process.poll() is None, alice.errors.read_text()
                 time.sleep(0.1)
+            alice.process.send_signal(signal.SIGHUP)
+            while sum("SIGHUP: the node goes on" in log.read_text() for log in logs(folder)) < n:
+                assert alice.process.poll() is None
+                time.sleep(0.05)
             alice.process.send_signal(number)
             assert alice.process.wait(60) == 0, alice.errors.read_text()
 
@@ -101,3 +113,33 @@ def test_recorded_randomness_without_tags_is_refused_for_a_receiver(folder):
     done = qkdpp("run", str(bob))
     assert done.returncode == 2
     assert "recording.tags" in done.stderr
+
+
+def test_recorded_randomness_without_transcripts_is_refused(folder):
+    alice = folder / "alice.toml"
+    alice.write_text(alice.read_text().replace("[recording]\n", "[recording]\ntranscripts = false\n"))
+    done = qkdpp("run", str(alice))
+    assert done.returncode == 2
+    assert "recording.transcripts" in done.stderr
+
+
+def test_a_log_that_is_moved_away_begins_anew_and_transcripts_can_be_left_out(tmp_path):
+    folder = RunFolder(tmp_path, "alice", transcripts=False)
+    folder.transcript(1, [])
+    logging.getLogger("qkdpp.node").info("one")
+    (folder.path / "log.jsonl").rename(folder.path / "log.1")
+    logging.getLogger("qkdpp.node").info("two")
+    folder.close()
+    assert "one" in (folder.path / "log.1").read_text()
+    assert "two" in (folder.path / "log.jsonl").read_text()
+    assert not any((folder.path / "transcripts").iterdir())
+
+
+def test_a_node_that_was_killed_while_it_wrote_a_row_can_be_replayed(folder):
+    run = folder / "runs" / "alice-1"
+    (run / "recording").mkdir(parents=True)
+    (run / "recording" / "7.sealed").write_bytes(b"")
+    (run / "node.toml").write_text((folder / "alice.toml").read_text())
+    (run / "blocks.jsonl").write_text('{"block":7,"secret_bits":0}\n{"block":8,"secr')
+    sealing_key(folder / "alice.sealing.key")
+    assert open_run(run, None).rows == {7: {"block": 7, "secret_bits": 0}}

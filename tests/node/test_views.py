@@ -8,9 +8,10 @@ from rich.console import Console
 
 from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.bits import Bits
+from qkdpp.node import screen
 from qkdpp.node.lines import JsonLines, PlainLines
 from qkdpp.node.monitors import Alarm, Level
-from qkdpp.node.screen import view
+from qkdpp.node.screen import Tolerant, view
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress, Status
 from qkdpp.protocols.block import BlockLog
@@ -92,3 +93,18 @@ def test_no_view_shows_the_key(watcher):
     lines.block(end(), ROW)
     assert "a5a5" not in out.getvalue().lower()
     assert "a5a5" not in repr(end()).lower()
+
+
+def test_output_that_goes_away_silences_the_view_and_nothing_else(monkeypatch, caplog):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError("no reader")
+
+    silenced = []
+    monkeypatch.setattr(screen, "_silence", lambda: silenced.append(True))
+    watcher = Tolerant(PlainLines(Gone()))
+    watcher.changed(Status(name="bob", role="bob"))
+    watcher.block(end(), ROW)
+    watcher.alarm(ALARM)
+    assert silenced == [True]
+    assert "no reader" in caplog.text
