@@ -67,7 +67,7 @@ def run_node(
     with assembled(file, store, now=time.monotonic, watchers=watchers, alarms=alarms) as made:
         asyncio.run(_until_the_end(made.node, duration_s, served, alarms))
         status = made.node.status
-        return Ended(status=status, folder=str(made.folder.path), refused=_refused(status, duration_s))
+        return Ended(status=status, folder=str(made.folder.path), refused=refusal(status, duration_s))
 
 
 async def _until_the_end(
@@ -98,7 +98,8 @@ async def _until_the_end(
         await node.run()
 
 
-def _refused(status: Status, duration_s: float | None) -> str:
+def refusal(status: Status, duration_s: float | None) -> str:
+    """Why a run that ended so is no success, and what to do; empty if it is one."""
     if status.security:
         named = [alarm for alarm in status.alarms if alarm.level == "security"]
         words = [f"security alarm {alarm.name}: {alarm.message}; {alarm.remedy}" for alarm in named]

@@ -99,6 +99,9 @@ class NodeProcess:
     def alarms(self) -> list[str]:
         return [event["name"] for event in self.events() if event["event"] == "alarm"]
 
+    def security(self) -> list[str]:
+        return [e["name"] for e in self.events() if e["event"] == "alarm" and e["level"] == "security"]
+
     def wait_until(self, reached: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not reached():

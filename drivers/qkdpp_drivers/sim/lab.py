@@ -36,6 +36,7 @@ from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 class WorldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What differs from the scenario, and what a scenario does not know.
 
+    ``aligned_ps``: the instruments stand as a calibration leaves them: polarisation undone, gates within half of this.
     ``string_seed``: of the public synchronisation string, 64 hexadecimal digits; drawn from the seed if missing.
     """
 
@@ -44,6 +45,7 @@ class WorldSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pair_rate_hz: float | None = None
     wander_rad_per_sqrt_s: float = 0.0
     gate_period_ps: float = 0.0
+    aligned_ps: float | None = None
     string_seed: str | None = None
 
 
@@ -77,13 +79,18 @@ def build_world(file: LabFile) -> World:
         plan = msgspec.structs.replace(plan, pairs=msgspec.structs.replace(plan.pairs, pair_rate_hz=rate_hz))
         return PairWorld(plan, file.seed)
     string_seed = None if file.world.string_seed is None else bytes.fromhex(file.world.string_seed)
-    return PulsedWorld(
+    world = PulsedWorld(
         plan,
         file.seed,
         wander_rad_per_sqrt_s=file.world.wander_rad_per_sqrt_s,
         gate_period_ps=file.world.gate_period_ps,
         string_seed=string_seed,
     )
+    if file.world.aligned_ps is not None:
+        world.fibre.rotation = np.eye(3)
+        for detector in world.knobs.detectors:
+            detector.gate_optimum_ps = float(world.rng.uniform(-0.5, 0.5)) * file.world.aligned_ps
+    return world
 
 
 @dataclass(slots=True, kw_only=True)
