@@ -1,16 +1,19 @@
-"""Counters of delivery for Prometheus: no identifiers of keys, and labels with known values only."""
+"""Counters of delivery for Prometheus, and the figures of the key store: no identifiers of keys, known labels only."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from qkdpp import __version__
+from qkdpp.keystore import KeyStore, LinkStatus
 
 SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
@@ -22,13 +25,48 @@ class Seen:
     code: int = 0
 
 
-class Metrics(Collector):
-    """``links`` gives, at every scrape, each peer's name and whether it can be reached."""
+class Stock(Collector):
+    """Figures of a key store as they are at a scrape.
 
-    def __init__(self, links: Callable[[], list[tuple[str, bool]]]) -> None:
+    Args:
+        ask: for every link the value of its label, stock, and bytes used otherwise than the store knows, by use; called
+            from any thread.
+    """
+
+    def __init__(self, ask: Callable[[], Sequence[tuple[str, LinkStatus, Mapping[str, float]]]]) -> None:
+        self._ask = ask
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the store is not asked before a scrape."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Stock and capacity by direction (``tx``: this end allocates), and what became of key."""
+        stock = GaugeMetricFamily(
+            "qkdpp_key_store_available_bytes", "Key that can be given out.", labels=["link", "dir"]
+        )
+        capacity = GaugeMetricFamily(
+            "qkdpp_key_store_capacity_bytes", "Most that is kept for giving out.", labels=["link", "dir"]
+        )
+        used = CounterMetricFamily("qkdpp_key_consumed_bytes", "Key used up or discarded.", labels=["link", "use"])
+        for link, found, others in self._ask():
+            for direction, n_bytes in (("tx", found.available), ("rx", found.incoming)):
+                stock.add_metric([link, direction], n_bytes)
+                capacity.add_metric([link, direction], found.capacity)
+            for use in ("app", "burned", "expired"):
+                used.add_metric([link, use], found.totals[use])
+            for use, amount in others.items():
+                used.add_metric([link, use], amount)
+        yield from (stock, capacity, used)
+
+
+class Metrics(Collector):
+    """Of an open store; ``links`` gives, at every scrape, each peer's name and whether it can be reached."""
+
+    def __init__(self, store: KeyStore, links: Callable[[], list[tuple[str, bool]]]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._links = links
+        self._links, self._store = links, store
         self._requests = Counter(
             "qkdpp_api_requests", "Requests of applications.", ["method", "code"], registry=self.registry
         )
@@ -40,7 +78,14 @@ class Metrics(Collector):
             registry=self.registry,
         )
         self._delivered = Counter("qkdpp_keys_delivered", "Keys handed out.", ["sae", "role"], registry=self.registry)
+        self.registry.register(Stock(self._stock))
         self.registry.register(self)
+        build = Gauge("qkdpp_build_info", "Version of qkdpp.", ["version"], registry=self.registry)
+        build.labels(__version__).set(1)
+
+    def _stock(self) -> list[tuple[str, LinkStatus, Mapping[str, float]]]:
+        asked = [(link.line.peer, link.status()) for link in self._store.links()]
+        return [(peer, status.result(), {}) for peer, status in asked]
 
     @contextlib.contextmanager
     def request(self, method: str) -> Iterator[Seen]:
@@ -61,4 +106,6 @@ class Metrics(Collector):
         up = GaugeMetricFamily("qkdpp_km_link_up", "Keys can be agreed on with the peer.", labels=["link"])
         for name, reachable in self._links():
             up.add_metric([name], float(reachable))
-        yield up
+        alarms = CounterMetricFamily("qkdpp_key_store_alarms", "Alarms of the key store: a person must look.")
+        alarms.add_metric([], self._store.alarms)
+        yield from (up, alarms)

@@ -62,7 +62,7 @@ async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Pee
     The peers are the caller's affair.
     """
     server = delivery.server
-    metrics = Metrics(lambda: [(name, peer.up) for name, peer in peers.items()])
+    metrics = Metrics(store, lambda: [(name, peer.up) for name, peer in peers.items()])
     context = server_context(
         delivery.file(server.authority),
         delivery.file(server.certificate),

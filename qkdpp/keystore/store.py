@@ -73,7 +73,8 @@ class KeyStore:
         alarm: Callable[[str], None] = log_alarm,
         fault: Callable[[str], None] = no_fault,
     ) -> None:
-        self.path, self.own, self.limits, self.clock, self.alarm = path, own, limits, clock, alarm
+        self.path, self.own, self.limits, self.clock = path, own, limits, clock
+        self.alarms, self._tell = 0, alarm
         self.instance = uuid4()
         self._wrapping_lock = threading.Lock()
         self._links: dict[str, Link] = {}
@@ -138,6 +139,11 @@ class KeyStore:
             line = self.submit("link", run).result()
             self._links.setdefault(peer, Link(self, line))
         return self._links[peer]
+
+    def alarm(self, text: str) -> None:
+        """Counts an alarm in ``alarms`` and tells it; in the writer's thread."""
+        self.alarms += 1
+        self._tell(text)
 
     def links(self) -> list[Link]:
         """All links that were asked for in this opening."""

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from qkdpp import __version__
 from qkdpp.core.abort import Aborted
 from qkdpp.core.errors import InputError
+from qkdpp.delivery.metrics import Stock
 from qkdpp.keystore import LinkStatus
 from qkdpp.link.pool import LANES, PAD_BYTES
 from qkdpp.node.config import ROLES, NodeFile
@@ -71,8 +70,8 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._stock = _Stock(link, stock)
-        self.registry.register(self._stock)
+        self._auth_bytes = 0.0
+        self.registry.register(Stock(lambda: [(link, stock(), {"auth": self._auth_bytes})]))
         build = Gauge("qkdpp_build_info", "Version of qkdpp.", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
 
@@ -99,7 +98,7 @@ class Metrics:
         self._last.labels(self._link).set(time.time())
         if not aborted:
             self._secret.labels(self._link).inc(row["secret_bits"] / BITS_PER_BYTE)
-            self._stock.auth_bytes += end.pool_bits / BITS_PER_BYTE
+            self._auth_bytes += end.pool_bits / BITS_PER_BYTE
         for mark in end.log.stages:
             self._stages.labels(self._link, mark.name).observe(mark.seconds)
         self._clicks(end)
@@ -136,35 +135,6 @@ class Metrics:
 
     def _disclose(self, stage: str, bits: int) -> None:
         self._disclosed.labels(self._link, stage).inc(bits / BITS_PER_BYTE)
-
-
-class _Stock(Collector):
-    """Figures of the key store as they are at a scrape; ``auth_bytes`` of key went into the pool instead."""
-
-    def __init__(self, link: str, stock: Callable[[], LinkStatus]) -> None:
-        self._link, self._ask, self.auth_bytes = link, stock, 0.0
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the store is not asked before a scrape."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Stock and capacity by direction (``tx``: this end allocates), and what became of key."""
-        found = self._ask()
-        stock = GaugeMetricFamily(
-            "qkdpp_key_store_available_bytes", "Key that can be given out.", labels=["link", "dir"]
-        )
-        capacity = GaugeMetricFamily(
-            "qkdpp_key_store_capacity_bytes", "Most that is kept for giving out.", labels=["link", "dir"]
-        )
-        for direction, n_bytes in (("tx", found.available), ("rx", found.incoming)):
-            stock.add_metric([self._link, direction], n_bytes)
-            capacity.add_metric([self._link, direction], found.capacity)
-        used = CounterMetricFamily("qkdpp_key_consumed_bytes", "Key used up or discarded.", labels=["link", "use"])
-        for use in ("app", "burned", "expired"):
-            used.add_metric([self._link, use], found.totals[use])
-        used.add_metric([self._link, "auth"], self.auth_bytes)
-        yield from (stock, capacity, used)
 
 
 def state_of(status: Status) -> str:

@@ -2,7 +2,8 @@
 
 An open-loop schedule: request k is due at k / rate, whatever became of those before, and its time counts from then, so
 that a server which stalls is seen to stall. The slave asks for a key as soon as the master has it. Connections over
-mutual TLS are kept alive; one request at a time is on each.
+mutual TLS are kept alive; one request at a time is on each. What has not found a free connection when the time is over
+is not asked any more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
 import os
 import signal
 import ssl
@@ -32,6 +34,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.keystore import FileWrapping, KeyStore, create_kek
 
 SAES = dict(zip(KMES, ("sae-a", "sae-b"), strict=True))
+ENC, DEC = (f"/api/v1/keys/{sae}/{what}" for sae, what in (("sae-b", "enc_keys"), ("sae-a", "dec_keys")))
 BLOCK_BYTES = 1 << 20
 KEY_BYTES = 32
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -96,12 +99,15 @@ class Side:
         for connection in self._all:
             connection.close()
 
-    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def ask(self, path: str, body: bytes, *, until_s: float = math.inf) -> tuple[int, bytes] | None:
+        """Code and body; None if no connection was free before ``until_s``."""
         head = (
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         async with self._turn:
+            if time.perf_counter() > until_s:
+                return None
             connection = self._free.popleft()
             try:
                 return await connection.ask(head.encode() + body)
@@ -119,15 +125,29 @@ class Load:
     faults: Counter[str] = field(default_factory=Counter)
     keys: dict[str, str] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
+    late: int = 0
     wall_s: float = 0.0
 
-    def took(self, identifier: str, key: str) -> None:
-        if identifier in self.keys:
-            self.faults["an identifier came twice"] += 1
-        if key in self.secrets:
-            self.faults["a key came twice"] += 1
-        if len(base64.b64decode(key)) != KEY_BYTES:
-            self.faults["a key of another size"] += 1
+    def took(self, what: str, answer: tuple[int, bytes]) -> dict[str, str] | None:
+        """The one key of an answer."""
+        code, body = answer
+        if code != 200:
+            self.faults[f"{what} {code}: {body.decode()}"] += 1
+            return None
+        (item,) = json.loads(body)["keys"]
+        assert isinstance(item, dict)
+        return item
+
+    def keep(self, one: dict[str, str], other: dict[str, str]) -> None:
+        """Judges what master and slave have got."""
+        identifier, key = one["key_ID"], one["key"]
+        for fault, is_so in (
+            ("different keys", one != other),
+            ("an identifier came twice", identifier in self.keys),
+            ("a key came twice", key in self.secrets),
+            ("a key of another size", len(base64.b64decode(key)) != KEY_BYTES),
+        ):
+            self.faults[fault] += is_so
         self.keys[identifier] = key
         self.secrets.add(key)
 
@@ -142,46 +162,56 @@ def percentiles_ms(times_s: list[float]) -> dict[str, float]:
     return {name: 1e3 * ordered[round(q * (len(ordered) - 1))] for name, q in parts.items()}
 
 
+class _Run:
+    """One run and its connections."""
+
+    def __init__(self, load: Load, master: Side, slave: Side) -> None:
+        self.load, self.master, self.slave = load, master, slave
+
+    async def go(self, seconds: float) -> None:
+        begin_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for k in range(round(self.load.rate_hz * seconds)):
+                due_s = begin_s + k / self.load.rate_hz
+                await asyncio.sleep(due_s - time.perf_counter())
+                group.create_task(self._pair(due_s, begin_s + seconds))
+        self.load.wall_s = time.perf_counter() - begin_s
+
+    async def _pair(self, due_s: float, until_s: float) -> None:
+        try:
+            await self._asked(due_s, until_s)
+        except ConnectionError as error:
+            self.load.faults[str(error)] += 1
+
+    async def _asked(self, due_s: float, until_s: float) -> None:
+        load = self.load
+        got = await self.master.ask(ENC, b'{"number":1,"size":%d}' % (8 * KEY_BYTES), until_s=until_s)
+        if got is None:
+            load.late += 1
+            return
+        now_s = time.perf_counter()
+        item = load.took("enc_keys", got)
+        if item is None:
+            return
+        load.enc_s.append(now_s - due_s)
+        again = await self.slave.ask(DEC, b'{"key_IDs":[{"key_ID":"%s"}]}' % item["key_ID"].encode())
+        assert again is not None
+        same = load.took("dec_keys", again)
+        if same is None:
+            return
+        load.dec_s.append(time.perf_counter() - now_s)
+        load.keep(item, same)
+
+
 async def run_load(pki: Path, ports: dict[str, int], rate_hz: float, seconds: float, connections: int = 64) -> Load:
     """``rate_hz`` requests a second at each side for so long."""
     load = Load(rate_hz)
-    master, slave = (Side(pki, SAES[own], ports[own], connections) for own in KMES)
-    await master.open()
-    await slave.open()
-    enc, dec = (f"/api/v1/keys/{SAES[KMES[other]]}/{what}" for other, what in ((1, "enc_keys"), (0, "dec_keys")))
-    ask = b'{"number":1,"size":256}'
-
-    async def pair(due_s: float) -> None:
-        try:
-            code, body = await master.ask(enc, ask)
-            now_s = time.perf_counter()
-            if code != 200:
-                load.faults[f"enc_keys {code}: {body.decode()}"] += 1
-                return
-            load.enc_s.append(now_s - due_s)
-            (item,) = json.loads(body)["keys"]
-            load.took(item["key_ID"], item["key"])
-            code, again = await slave.ask(dec, b'{"key_IDs":[{"key_ID":"%s"}]}' % item["key_ID"].encode())
-            if code != 200:
-                load.faults[f"dec_keys {code}: {again.decode()}"] += 1
-                return
-            load.dec_s.append(time.perf_counter() - now_s)
-            if json.loads(again)["keys"] != [item]:
-                load.faults["another key at the slave"] += 1
-        except ConnectionError as error:
-            load.faults[str(error)] += 1
-
-    begin_s = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for k in range(round(rate_hz * seconds)):
-            due_s = begin_s + k / rate_hz
-            wait_s = due_s - time.perf_counter()
-            if wait_s > 0.001 or k % 64 == 0:
-                await asyncio.sleep(max(wait_s, 0.0))
-            group.create_task(pair(due_s))
-    load.wall_s = time.perf_counter() - begin_s
-    master.close()
-    slave.close()
+    sides = [Side(pki, SAES[own], ports[own], connections) for own in KMES]
+    for side in sides:
+        await side.open()
+    await _Run(load, *sides).go(seconds)
+    for side in sides:
+        side.close()
     return load
 
 

@@ -8,6 +8,12 @@ from worlds import OUT_S, World
 
 from qkdpp.delivery.identity import Allowance
 
+SPECIFIED = {
+    "qkdpp_api_requests", "qkdpp_api_request_duration_seconds", "qkdpp_keys_delivered", "qkdpp_km_link_up",
+    "qkdpp_key_store_available_bytes", "qkdpp_key_store_capacity_bytes", "qkdpp_key_consumed_bytes", "qkdpp_build_info",
+}  # fmt: skip
+"""Names of the specification (counters without ``_total``) that a key manager knows."""
+
 
 def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
     with World(tmp_path, pki, server='metrics = ":0"') as world:
@@ -20,6 +26,9 @@ def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
         for own, port in world.metrics.items():
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=OUT_S) as got:
                 texts[own] = got.read().decode()
+        assert {f.name for f in text_string_to_metric_families(texts["kme-a"])} == SPECIFIED | {
+            "qkdpp_key_store_alarms"
+        }
         shown = {
             (own, sample.name, *sorted(sample.labels.values())): sample.value
             for own, text in texts.items()
