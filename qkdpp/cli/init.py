@@ -37,7 +37,8 @@ def command(
         Path | None, typer.Option("--live", metavar="FOLDER", help="New folder for a live link with simulated devices.")
     ] = None,
     scenario: Annotated[
-        str, typer.Option(help="With --live: a shipped scenario or a TOML file, decoy-state BB84 with sync pulses.")
+        str,
+        typer.Option(help="With --live: a shipped scenario or a TOML file, BB84 with sync pulses or pairs (pair-lab)."),
     ] = "backbone-625mhz",
     port: Annotated[
         int, typer.Option(help="With --live: where Alice listens; the next three serve keys.", min=1, max=65532)

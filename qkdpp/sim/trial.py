@@ -1,7 +1,7 @@
 """A live link to try at home: Alice's and Bob's node and delivery files, and a simulated laboratory for them.
 
-The loss is raised until the clicks come at a rate that an ordinary computer simulates in real time. Written once,
-never over anything.
+The loss is raised, or the pair rate lowered, until the clicks come at a rate that an ordinary computer simulates in
+real time. Written once, never over anything.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError, InputError
@@ -27,6 +29,10 @@ SCAN_STEP_PS = 25.0
 MISALIGNMENT = 0.004
 WANDER = 0.002
 NODES = ("alice", "bob")
+TDC1_GATE_PS, TDC1_DEAD_NS = 6000.0, 40.0
+"""Coincidence window of three ticks of 2 ns, and dead time, of receivers with a TDC1."""
+PAIR_INSTRUMENTS = {f"{node}/tagger": f"tdc1-{node}" for node in NODES}
+QUARANTINE = "# Keys rest so long before they may be given out.\n[alarms]\nlook_back_s = 15.0"
 INSTRUMENTS = {
     "alice/transmitter": "transmitter",
     "bob/tagger": "raw64-bob",
@@ -52,11 +58,11 @@ def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, 
     ``port``: Alice's for Bob; the next three serve delivery: Alice's and Bob's for applications, and between them.
 
     Raises:
-        InputError: something is in the folder, or the scenario has no transmitter, sync pulses and passive receiver.
+        InputError: something is in the folder, or the scenario is neither pairs nor a transmitter with sync pulses and
+            a passive receiver.
     """
-    source = plan.source
-    if source is None or plan.sync is None or plan.bob.receiver.kind != "passive":
-        raise InputError(f"{name}: a live trial needs a bb84 scenario with sync pulses and a passive receiver")
+    if plan.pairs is None and (plan.source is None or plan.sync is None or plan.bob.receiver.kind != "passive"):
+        raise InputError(f"{name}: a live trial needs pairs, or bb84 with sync pulses and a passive receiver")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,12 +75,18 @@ def write_trial(folder: Path, name: str, plan: scenario.Scenario, *, port: int, 
         create_certificate(folder / "pki", f"sae-{node}", "application")
     create_pool(folder / "alice.pool", POOL_TAGS, entropy)
     create_secret(folder / "bob.pool", (folder / "alice.pool").read_bytes())
-    gate_ps = gate_period_ps(plan)
-    public = public_toml(plan, string) + "\n\n" + lines("blocks", {"block_s": block_s}) + "\n"
-    texts = {
-        "lab.toml": _lab(name, plan, gate_ps, string),
-        "alice.toml": _alice(port) + public,
-        "bob.toml": _bob(port, plan, gate_ps) + public,
+    blocks = "\n\n" + lines("blocks", {"block_s": block_s}) + "\n"
+    if plan.pairs is not None:
+        texts = _pair_texts(name, plan, port, blocks)
+    else:
+        gate_ps = gate_period_ps(plan)
+        public = public_toml(plan, string) + blocks
+        texts = {
+            "lab.toml": _lab(name, _world(plan, gate_ps, string), INSTRUMENTS),
+            "alice.toml": _alice(port) + public,
+            "bob.toml": _bob(port, plan, gate_ps) + public,
+        }
+    texts |= {
         **{f"kme-{node}.toml": _delivery(node, port + 1 + n, port + 3) for n, node in enumerate(NODES)},
     }
     for file, text in texts.items():
@@ -112,7 +124,41 @@ def trial_loss_db(plan: scenario.Scenario) -> float:
     return float(math.ceil(max(needed, own)) - channel.length_km * channel.attenuation_db_per_km)
 
 
-def _lab(name: str, plan: scenario.Scenario, gate_ps: float, string: SyncString | None) -> str:
+def trial_pair_rate_hz(plan: scenario.Scenario) -> float:
+    """Pairs per second: the scenario's, or what leaves ``CLICKS_HZ`` clicks per second at Bob."""
+    pairs, receiver = plan.pairs, plan.bob.receiver
+    if pairs is None:
+        raise ConfigError("a trial of pairs needs [pairs]")
+    channel = plan.channel
+    loss_db = channel.loss_db + plan.bob.loss_db + plan.bob.length_km * channel.attenuation_db_per_km + receiver.loss_db
+    share = 10.0 ** (-loss_db / 10.0) * sum(receiver.efficiency) / len(receiver.efficiency)
+    return min(pairs.pair_rate_hz, float(round(CLICKS_HZ / share)))
+
+
+def _pair_texts(name: str, plan: scenario.Scenario, port: int, blocks: str) -> dict[str, str]:
+    """Laboratory and both nodes, each with a TDC1: two receivers on free-running clocks."""
+    timing = msgspec.structs.replace(
+        plan.timing,
+        gate_ps=max(plan.timing.gate_ps, TDC1_GATE_PS),
+        dead_time_ns=max(plan.timing.dead_time_ns, TDC1_DEAD_NS),
+    )
+    public = public_toml(msgspec.structs.replace(plan, timing=timing), None) + blocks
+    parts = [
+        lines("receiver", {"tagger": "tagger"}),
+        lines("receiver.channels", {str(n + 1): role for n, role in enumerate(scenario.ROLES)}),
+        QUARANTINE,
+        "# Public: the same at both nodes, compared when the link comes up.",
+        public,
+    ]
+    nodes = {
+        f"{node}.toml": _node(node, port, protocol="bbm92")
+        + "\n\n".join([_device("tagger", f"{node}/tagger", "tdc1"), *parts])
+        for node in NODES
+    }
+    return {"lab.toml": _lab(name, {"pair_rate_hz": trial_pair_rate_hz(plan)}, PAIR_INSTRUMENTS)} | nodes
+
+
+def _world(plan: scenario.Scenario, gate_ps: float, string: SyncString | None) -> dict[str, object]:
     world: dict[str, object] = {
         "loss_db": trial_loss_db(plan),
         "misalignment": MISALIGNMENT,
@@ -121,7 +167,11 @@ def _lab(name: str, plan: scenario.Scenario, gate_ps: float, string: SyncString 
     }
     if string is not None:
         world["string_seed"] = string.seed.hex()
-    quoted = "\n".join(f'"{instrument}" = "{kind}"' for instrument, kind in INSTRUMENTS.items())
+    return world
+
+
+def _lab(name: str, world: dict[str, object], instruments: dict[str, str]) -> str:
+    quoted = "\n".join(f'"{instrument}" = "{kind}"' for instrument, kind in instruments.items())
     head = lines("", {"scenario": name, "seed": 1, "factor": 1.0})
     return (
         "# A simulated laboratory: the instruments of both nodes behind their own protocols.\n"
@@ -130,7 +180,7 @@ def _lab(name: str, plan: scenario.Scenario, gate_ps: float, string: SyncString 
     )
 
 
-def _node(role: str, port: int) -> str:
+def _node(role: str, port: int, protocol: str = "bb84") -> str:
     peer = "bob" if role == "alice" else "alice"
     address = {"listen" if role == "alice" else "connect": f"127.0.0.1:{port}"}
     tls = {"authority": "pki/authority.pem", "certificate": f"pki/{role}.pem", "key": f"pki/{role}.key"}
@@ -138,7 +188,7 @@ def _node(role: str, port: int) -> str:
         f"# Node {role} of a live link (docs/formats/node.md). Instruments are simulated: on a bench, give each\n"
         "# device its own url instead, such as serial:///dev/ttyACM0 or tcp://192.168.1.20:5025; beside that only\n"
         "# addresses, certificates and pools change.",
-        lines("", {"format": 1, "protocol": "bb84"}),
+        lines("", {"format": 1, "protocol": protocol}),
         lines("node", {"role": role, "name": role, "folder": "runs"}),
         lines("link", address | tls | {"peer_name": peer}),
         lines("pool", {"file": f"{role}.pool", "refill_below": 2000, "refill_to": 2200}),
@@ -202,7 +252,7 @@ def _bob(port: int, plan: scenario.Scenario, gate_ps: float) -> str:
         *devices,
         lines("calibration", {"steps": steps}),
         *([lines("calibration.delay", {"span_ps": gate_ps, "step_ps": SCAN_STEP_PS})] if gate_ps else []),
-        "# Keys rest so long before they may be given out.\n" + lines("alarms", {"look_back_s": 15.0}),
+        QUARANTINE,
         "# Public: the same at both nodes, compared when the link comes up.",
     ]
     return _node("bob", port) + "\n\n".join(parts) + "\n\n"
