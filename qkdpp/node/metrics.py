@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -166,6 +167,10 @@ def metrics_of(file: NodeFile, stock: Callable[[], LinkStatus]) -> Iterator[Metr
         raise InputError(
             f"{file.path}: metrics.listen = {file.metrics.listen}: {error.strerror or error}; name another port"
         ) from error
+    if isinstance(
+        server.socket, ssl.SSLSocket
+    ):  # in the thread of the request: a silent client would hold up all others
+        server.socket.do_handshake_on_connect = False
     try:
         yield metrics
     finally:

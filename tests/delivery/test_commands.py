@@ -2,67 +2,17 @@
 
 import base64
 import json
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
-from worlds import KMES, OUT_S, World, delivery_file, free_port
+from serve_processes import QKDPP, Served
+from worlds import OUT_S, World, delivery_file, free_port
 
 from qkdpp.core.errors import ConfigError, LinkError
 from qkdpp.delivery import Client, DeliveryError
-
-QKDPP = [sys.executable, "-P", "-m", "qkdpp"]
-
-
-class Served:
-    """Two processes on stores filled beforehand."""
-
-    def __init__(self, folder: Path, pki: Path) -> None:
-        self.folder, self.pki = folder, pki
-        filled = World(folder, pki)
-        filled.fill(2)
-        filled.close()
-        port = free_port()
-        self.processes = {
-            own: self._start(own, meet)
-            for own, meet in zip(KMES, (f'listen = ":{port}"', f'connect = ":{port}"'), strict=True)
-        }
-        self.ports = {}
-        for own, process in self.processes.items():
-            line = process.stdout.readline()
-            assert line.startswith(f"{own}: applications on 127.0.0.1:"), line
-            self.ports[own] = int(line.rpartition(":")[2])
-
-    def _start(self, own: str, meet: str) -> subprocess.Popen[str]:
-        path = delivery_file(self.folder, self.pki, own, meet).path
-        with open(self.folder / f"{own}.log", "w", encoding="utf-8") as log:
-            return subprocess.Popen([*QKDPP, "serve", str(path)], stdout=subprocess.PIPE, stderr=log, text=True)
-
-    def get(self, sae: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        where = f"127.0.0.1:{self.ports[World.home(sae)]}"
-        files = ["--authority", str(self.pki / "authority.pem"), "--certificate", str(self.pki / f"{sae}.pem")]
-        command = [*QKDPP, "keys", "get", where, *arguments, *files]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    def stop(self) -> list[int]:
-        for process in self.processes.values():
-            process.send_signal(signal.SIGTERM)
-        return [process.wait(OUT_S) for process in self.processes.values()]
-
-
-@pytest.fixture
-def served(tmp_path: Path, pki: Path) -> Iterator[Served]:
-    made = Served(tmp_path, pki)
-    yield made
-    for process in made.processes.values():
-        process.kill()
-        process.wait(OUT_S)
-        process.stdout.close()
 
 
 def test_from_one_command_to_the_other(served: Served) -> None:

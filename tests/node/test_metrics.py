@@ -3,7 +3,9 @@
 import re
 import shutil
 import socket
+import ssl
 import subprocess
+import time
 import urllib.request
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from qkdpp.node.config import MetricsSection
 from qkdpp.node.metrics import Metrics, metrics_of
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Status
+from qkdpp.pki import create_authority, create_certificate
 from qkdpp.protocols.block import BlockLog
 
 SPECIFIED = {
@@ -117,6 +120,19 @@ def test_it_is_scraped_and_ends_with_the_node():
     assert 'qkdpp_qkd_link_state{link="bob",state="up"} 1.0' in text
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+
+
+def test_a_client_that_never_shakes_hands_holds_up_nobody(tmp_path):
+    create_authority(tmp_path)
+    create_certificate(tmp_path, "bob", "node", hosts=("127.0.0.1",))
+    port, trust = free_port(), ssl.create_default_context(cafile=tmp_path / "authority.pem")
+    served = file(f":{port}", certificate="bob.pem", key="bob.key")
+    served.folder = tmp_path
+    with socket.socket() as silent, metrics_of(served, stock):
+        silent.connect(("127.0.0.1", port))
+        time.sleep(0.1)
+        with urllib.request.urlopen(f"https://127.0.0.1:{port}/metrics", timeout=10, context=trust) as answer:
+            assert b"qkdpp_build_info" in answer.read()
 
 
 def test_nothing_is_served_unless_asked_for():

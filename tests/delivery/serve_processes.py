@@ -1,0 +1,48 @@
+"""Two ``qkdpp serve`` as processes, on stores filled beforehand."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from worlds import KMES, OUT_S, World, delivery_file, free_port
+
+QKDPP = [sys.executable, "-P", "-m", "qkdpp"]
+
+
+class Served:
+    """Two processes on stores filled beforehand."""
+
+    def __init__(self, folder: Path, pki: Path) -> None:
+        self.folder, self.pki = folder, pki
+        filled = World(folder, pki)
+        filled.fill(2)
+        filled.close()
+        port = self.meeting = free_port()
+        self.processes = {
+            own: self._start(own, meet)
+            for own, meet in zip(KMES, (f'listen = ":{port}"', f'connect = ":{port}"'), strict=True)
+        }
+        self.ports = {}
+        for own, process in self.processes.items():
+            line = process.stdout.readline()
+            assert line.startswith(f"{own}: applications on 127.0.0.1:"), line
+            self.ports[own] = int(line.rpartition(":")[2])
+
+    def _start(self, own: str, meet: str) -> subprocess.Popen[str]:
+        path = delivery_file(self.folder, self.pki, own, meet).path
+        with open(self.folder / f"{own}.log", "w", encoding="utf-8") as log:
+            return subprocess.Popen([*QKDPP, "serve", str(path)], stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def get(self, sae: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        where = f"127.0.0.1:{self.ports[World.home(sae)]}"
+        files = ["--authority", str(self.pki / "authority.pem"), "--certificate", str(self.pki / f"{sae}.pem")]
+        command = [*QKDPP, "keys", "get", where, *arguments, *files]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    def stop(self) -> list[int]:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        return [process.wait(OUT_S) for process in self.processes.values()]
