@@ -170,7 +170,7 @@ def metrics_of(file: NodeFile, stock: Callable[[], LinkStatus]) -> Iterator[Metr
     if isinstance(
         server.socket, ssl.SSLSocket
     ):  # in the thread of the request: a silent client would hold up all others
-        server.socket.do_handshake_on_connect = False
+        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]  # not in the stubs
     try:
         yield metrics
     finally:
