@@ -33,6 +33,7 @@ from qkdpp.protocols.block import BlockLog
 
 PADS_PER_BLOCK: Final = 8
 """Pads that one side uses for a block at most: four gates, Stored, Drop, PoolFilled, and one to spare."""
+POOL_REMEDY: Final = "the authentication pool is used up: make a new one for both parties"
 RESERVE_PADS: Final = 8
 """Pads per direction that stay for sessions, drops and reconciliation."""
 
@@ -220,7 +221,7 @@ class BlockRunner:
         self._events.put_nowait(
             Alarm(
                 reason=AbortReason.POOL_EXHAUSTED,
-                remedy="the authentication pool is used up: make a new one for both parties",
+                remedy=POOL_REMEDY,
             )
         )
         return Aborted(reason=AbortReason.POOL_EXHAUSTED, evidence={"tags_left": self._pool.remaining})

@@ -107,8 +107,9 @@ def figures_of(end: BlockEnd, parameters: Parameters, role: Side) -> BlockFigure
     efficiency = np.array((parameters.detectors.alice if role == "alice" else parameters.detectors.bob) or [1.0] * 4)
     if isinstance(found, Detections):
         return _pulsed(found, end, parameters, efficiency, seconds)
-    if isinstance(matched, Matched):
-        return _pairs(matched, end, parameters, efficiency, seconds)
+    clicks = facts.get("clicks")
+    if isinstance(matched, Matched) and isinstance(clicks, np.ndarray):
+        return _pairs(matched, clicks, end, parameters, efficiency=efficiency, seconds=seconds)
     return None
 
 
@@ -149,9 +150,15 @@ def _background(found: Detections) -> NDArray[np.float64]:
 
 
 def _pairs(
-    matched: Matched, end: BlockEnd, parameters: Parameters, efficiency: NDArray[np.float64], seconds: float
+    matched: Matched,
+    clicks: NDArray[np.int64],
+    end: BlockEnd,
+    parameters: Parameters,
+    *,
+    efficiency: NDArray[np.float64],
+    seconds: float,
 ) -> BlockFigures:
-    """Double clicks due: two clicks of different detectors within a window, at the rates of all tags."""
+    """Detections are all clicks, with a partner or not. Double clicks due: two of them within a window."""
     cells, wrong, noise = _no_cells()
     sifted, counters = end.log.facts.get("sifted"), matched.counters
     if isinstance(sifted, SiftedPairs):
@@ -160,7 +167,7 @@ def _pairs(
     window_s = parameters.timing.gate_ps * AS_PER_PS / AS_PER_S
     return BlockFigures(
         seconds=seconds,
-        detections=np.bincount(matched.detector, minlength=4).astype(np.int64),
+        detections=clicks,
         efficiency=efficiency,
         double_clicks=counters.double_same_basis + counters.double_cross_basis,
         doubles_due=counters.detector_tags**2 * window_s / seconds,

@@ -9,9 +9,11 @@ interval is given out only when the instrument has spoken its verdict on all of 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
 
@@ -113,6 +115,16 @@ def lost_share(tags: TimeTags, length_s: float) -> float:
         lost += max(0, end - max(start, until))
         until = max(until, end)
     return lost * tags.tick_as / AS_PER_S / length_s
+
+
+def clicks(tags: TimeTags, detector_of_channel: Mapping[int, int]) -> NDArray[np.int64]:
+    """Tags of every detector, int64[4]."""
+    by_index = np.bincount(tags.channel, minlength=len(tags.channel_ids))
+    found = np.zeros(4, dtype=np.int64)
+    for index, channel in enumerate(tags.channel_ids):
+        if channel in detector_of_channel:
+            found[detector_of_channel[channel]] += by_index[index]
+    return found
 
 
 def _last_tick(chunk: TimeTags) -> int:

@@ -86,7 +86,7 @@ class BlockFigures:
 
     Attributes:
         seconds: length of the block.
-        detections: int64[4] by detector.
+        detections: int64[4] by detector (pairs: clicks).
         efficiency: float64[4], relative efficiencies of the detectors.
         double_clicks: slots with several clicks; ``doubles_due``: how many independent clicks give.
         lost_share: share of the time without tags because they were lost.

@@ -21,7 +21,7 @@ from qkdpp.core.errors import DeviceError
 from qkdpp.core.stage import Message
 from qkdpp.link.events import Control, Down, Failed, PeerLeft, Up
 from qkdpp.link.pool import Pool
-from qkdpp.node.blocks import BlockRunner
+from qkdpp.node.blocks import POOL_REMEDY, BlockRunner
 from qkdpp.node.figures import figures_of, row_of
 from qkdpp.node.live_messages import Release, SecurityAlarm, Unseen
 from qkdpp.node.monitors import (
@@ -205,6 +205,7 @@ class Node:
         """Alarms of a block, and those that it shows to be over."""
         if isinstance(end.result, Aborted):
             self._alarm(judge_abort(end.result.reason))
+            self._peer_drops(str(end.result.evidence.get("peer_reason", "")))
         figures = figures_of(end, self._parameters, self.status.role)
         if figures is not None:
             found = judge_block(figures, self._alarms)
@@ -339,6 +340,7 @@ class Node:
                 self._alarm([authentication(event.remedy)])
         elif isinstance(event, PeerDropped):
             _log.warning("the peer has dropped blocks %s: %s", event.blocks, event.reason)
+            self._peer_drops(event.reason)
         elif isinstance(event, Reconciled):
             _log.warning("key of block %d: %s", event.block, "ready" if event.ready else "burned")
             if event.ready and self.status.security:
@@ -346,18 +348,19 @@ class Node:
             elif event.ready:
                 self._rest(event.block, event.key_bits)
         elif isinstance(event, LinkAlarm):
-            if event.reason is AbortReason.POOL_EXHAUSTED:
-                self.status.failure = event.remedy
-            self._alarm(
-                [
-                    Alarm(
-                        name=event.reason.value,
-                        level=Level.CRITICAL,
-                        message=f"the link reports {event.reason.value}",
-                        remedy=event.remedy,
-                    )
-                ]
-            )
+            self._link_alarm(event)
+
+    def _link_alarm(self, event: LinkAlarm) -> None:
+        """With a pool that is used up, on whichever side it was noticed first, nothing goes on: the node ends."""
+        message = f"the link reports {event.reason.value}"
+        self._alarm([Alarm(name=event.reason.value, level=Level.CRITICAL, message=message, remedy=event.remedy)])
+        if event.reason is AbortReason.POOL_EXHAUSTED:
+            self.status.failure = event.remedy
+            self.stop()
+
+    def _peer_drops(self, reason: str) -> None:
+        if reason == AbortReason.POOL_EXHAUSTED.value and not self.status.failure:
+            self._link_alarm(LinkAlarm(reason=AbortReason.POOL_EXHAUSTED, remedy=POOL_REMEDY))
 
     def _is_up(self, event: Up) -> None:
         self.status.link = "up"

@@ -22,7 +22,7 @@ from qkdpp.core.stage import Message, Stage
 from qkdpp.core.tags import TimeTags
 from qkdpp.node.blocks import BlockRunner
 from qkdpp.node.live_messages import Begin, ProposePairs
-from qkdpp.node.live_pairs import PairBlocks, lost_share
+from qkdpp.node.live_pairs import PairBlocks, clicks, lost_share
 from qkdpp.node.pump import Delivery, Pump
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sink import BlockEnd
@@ -255,7 +255,7 @@ class PairEnd:
     async def _open(self, block: int, number: int, tags: TimeTags) -> None:
         log = BlockLog(now=self._now)
         log.facts |= {"epoch": self._epoch, "tags": len(tags), "seconds": self._block_s}
-        log.facts["lost_share"] = lost_share(tags, self._block_s)
+        log.facts |= {"lost_share": lost_share(tags, self._block_s), "clicks": clicks(tags, self._detectors)}
         party = Party(role=self._role, parameters=self._parameters, entropy=self._recorder.entropy(block), log=log)
         half = bbm92.alice if self._role == "alice" else bbm92.bob
         self._intervals[block] = number

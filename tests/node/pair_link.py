@@ -21,6 +21,7 @@ from qkdpp.core.ledger import Side
 from qkdpp.link.pool_file import create_pool
 from qkdpp.node.assemble import Assembled, assembled
 from qkdpp.node.config import load_node
+from qkdpp.node.monitors import Alarm
 from qkdpp.node.recording import FOLDER, read_tags
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Status
@@ -36,6 +37,7 @@ name = "{role}"
 {link}
 [pool]
 file = "{role}.pool"
+{pool}
 [timing]
 method = "pairs"
 gate_ps = 6000.0
@@ -85,11 +87,13 @@ class Seen:
     """A watcher that keeps the ends of blocks."""
 
     ends: dict[int, BlockEnd] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
 
     def block(self, end: BlockEnd, row: object) -> None:
         self.ends[end.block] = end
 
-    def alarm(self, alarm: object) -> None: ...
+    def alarm(self, alarm: Alarm) -> None:
+        self.alarms.append(alarm.name)
 
     def changed(self, status: Status) -> None: ...
 
@@ -122,16 +126,19 @@ def laboratory(folder: Path, kind: str, *, pair_rate_hz: float, seed: int = 3) -
 
 
 @contextlib.asynccontextmanager
-async def two_nodes(folder: Path, driver: str, *, block_s: float, options: str = "") -> AsyncIterator[tuple[End, End]]:
-    """Alice and Bob over loopback; stopped in order at the end."""
-    create_pool(folder / "alice.pool", 4000, OsEntropy())
+async def two_nodes(
+    folder: Path, driver: str, *, block_s: float, options: str = "", tags: int = 4000, pool: str = ""
+) -> AsyncIterator[tuple[End, End]]:
+    """Alice and Bob over loopback, with pools of so many tags; stopped in order at the end."""
+    create_pool(folder / "alice.pool", tags, OsEntropy())
     shutil.copy(folder / "alice.pool", folder / "bob.pool")
     (folder / "bob.pool").chmod(0o600)
     with contextlib.ExitStack() as stack:
 
         def start(role: Side, link: str) -> tuple[End, asyncio.Task[None]]:
             path = folder / f"{role}.toml"
-            path.write_text(NODE.format(role=role, link=link, driver=driver, block_s=block_s, options=options))
+            more = {"driver": driver, "block_s": block_s, "options": options, "pool": pool}
+            path.write_text(NODE.format(role=role, link=link, **more))
             store, seen = MemoryStore(), Seen()
             made = stack.enter_context(assembled(load_node(path), store, now=time.monotonic, watchers=[seen]))
             return End(made, store, seen), asyncio.create_task(made.node.run())

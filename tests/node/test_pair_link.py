@@ -28,6 +28,7 @@ def test_equal_keys_and_losses_enter_no_block(tmp_path: Path, caplog: pytest.Log
         assert_equal_keys(*ends)
         for end, truth in zip(ends, truths, strict=True):
             assert assert_nothing_lost_is_used(end, truth.ticks(2000)) > 3.0
+        assert {"data_loss", "instrument"} <= set(ends[1].seen.alarms)
 
     with laboratory(tmp_path, "tdc1", pair_rate_hz=2e5) as lab:
         truths = [Truth(lab, "alice/tagger"), Truth(lab, "bob/tagger")]

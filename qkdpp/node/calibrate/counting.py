@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qkdpp.core.devices import Chunk, TimeTagger
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
+from qkdpp.node.live_pairs import clicks
 
 SETTLE_S = 0.01
 """Light changes and tags under way need so long."""
@@ -78,13 +79,7 @@ class Counting:
 
     def counts(self, dwell_s: float) -> NDArray[np.int64]:
         """Clicks of the four detectors, int64[4]."""
-        tags = self.tags(dwell_s)
-        by_index = np.bincount(tags.channel, minlength=len(tags.channel_ids))
-        counts = np.zeros(4, dtype=np.int64)
-        for index, channel in enumerate(tags.channel_ids):
-            if channel in self.detector_of_channel:
-                counts[self.detector_of_channel[channel]] += by_index[index]
-        return counts
+        return clicks(self.tags(dwell_s), self.detector_of_channel)
 
     def _read(self, deadline: float) -> TimeTags:
         """The next tags; at least one."""
