@@ -26,5 +26,5 @@ def pytest_terminal_summary(terminalreporter):
         info = bench.extra_info
         if "millions_per_s" in info:
             terminalreporter.write_line(
-                f"{bench.name:50} {info['millions_per_s']:10.2f} M{info['unit']}/s  {info['tier']}"
+                f"{bench.name:50} {info['millions_per_s']:12.6f} M{info['unit']}/s  {info['tier']}"
             )

@@ -147,7 +147,8 @@ class Load:
             ("a key came twice", key in self.secrets),
             ("a key of another size", len(base64.b64decode(key)) != KEY_BYTES),
         ):
-            self.faults[fault] += is_so
+            if is_so:
+                self.faults[fault] += 1
         self.keys[identifier] = key
         self.secrets.add(key)
 
@@ -203,7 +204,7 @@ class _Run:
         load.keep(item, same)
 
 
-async def run_load(pki: Path, ports: dict[str, int], rate_hz: float, seconds: float, connections: int = 64) -> Load:
+async def run_load(pki: Path, ports: dict[str, int], rate_hz: float, seconds: float, connections: int = 128) -> Load:
     """``rate_hz`` requests a second at each side for so long."""
     load = Load(rate_hz)
     sides = [Side(pki, SAES[own], ports[own], connections) for own in KMES]

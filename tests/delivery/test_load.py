@@ -20,7 +20,7 @@ def run(folder: Path, pki: Path, seconds: float) -> float:
         print(f"{load.reached_hz:.1f} pairs/s, {load.late} not asked")
         for what, times_s in (("enc_keys", load.enc_s), ("dec_keys", load.dec_s)):
             print(what, {name: f"{ms:.1f} ms" for name, ms in percentiles_ms(times_s).items()})
-        assert not +load.faults
+        assert not load.faults
         n = len(load.keys)
         assert n == len(load.secrets) == len(load.enc_s) == len(load.dec_s) > 0
         counted(both, n)
