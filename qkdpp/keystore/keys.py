@@ -237,7 +237,7 @@ def deliver(
             keys[key_id].secret[:] = xor(keys[key_id].secret, mask)
         used.append(places)
         n = len(keys[key_id].secret)
-        first += 0 if _any_delivered(db, key_id) else n
+        first += 0 if slaves > 1 and _any_delivered(db, key_id) else n
         events.append(Event(kind="delivered", key_id=key_id.bytes, sae=slave, peer=line.peer, nbytes=n))
         if slaves == 1:
             db.execute("DELETE FROM held WHERE slave = ? AND key_id = ?", who)
