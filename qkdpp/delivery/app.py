@@ -100,6 +100,9 @@ class Application:
             return response
         except web.HTTPException as error:
             return _json(error.status, Error(message=error.reason.lower()))
+        except ConnectionError:
+            LOGGER.info("a client left in the middle of its request")
+            return _refused(Refusal(BAD_REQUEST, "incomplete request"))
         except Exception as error:
             LOGGER.exception("a request failed")
             return _refused(self._refusal_of(error))

@@ -167,10 +167,9 @@ def metrics_of(file: NodeFile, stock: Callable[[], LinkStatus]) -> Iterator[Metr
         raise InputError(
             f"{file.path}: metrics.listen = {file.metrics.listen}: {error.strerror or error}; name another port"
         ) from error
-    if isinstance(
-        server.socket, ssl.SSLSocket
-    ):  # in the thread of the request: a silent client would hold up all others
-        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]  # not in the stubs
+    if isinstance(server.socket, ssl.SSLSocket):
+        # Left to the request's thread, so that a silent client stops no other; the stubs lack the name.
+        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
     try:
         yield metrics
     finally:

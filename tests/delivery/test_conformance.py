@@ -209,3 +209,17 @@ def send_for_ever(connection: HTTPSConnection) -> None:
     while True:
         connection.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
         time.sleep(0.005)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_fault(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "qkdpp.delivery")
+    before = world.stock()
+    with world.connection("sae-a") as connection:
+        connection.putrequest("POST", ENC)
+        connection.putheader("Content-Length", "90")
+        connection.endheaders(b"{")
+    world.wait(lambda: "in the middle" in caplog.text)
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert world.stock() == before
