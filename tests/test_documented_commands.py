@@ -42,7 +42,9 @@ def test_shown_command_does_what_it_says(tmp_path: Path, line: str) -> None:
 
 
 def test_the_live_commands_are_those_that_init_proposes(tmp_path: Path) -> None:
-    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/live.md")]
+    pages = [
+        (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/live.md", "docs/recipes/README.md")
+    ]
     command = [sys.executable, "-P", "-m", "qkdpp", "init", "--live", "link"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
