@@ -31,6 +31,7 @@ async def meeting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> AsyncIte
     """
     context = tls.context(server=address.listen)
     running: set[asyncio.Task[None]] = set()
+    ending = asyncio.Event()
 
     def keep(task: asyncio.Task[None]) -> None:
         running.add(task)
@@ -39,6 +40,9 @@ async def meeting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> AsyncIte
     async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if ending.is_set():  # its handshake outlived the listening socket
+            writer.close()
+            return
         keep(task)
         try:
             await _converse(peer, tls, reader, writer)
@@ -57,6 +61,7 @@ async def meeting(peer: LinkedPeer, address: Address, tls: TlsFiles) -> AsyncIte
     try:
         yield port
     finally:
+        ending.set()
         if server is not None:
             server.close()
         while running:  # again, because a cancellation that meets the end of a handshake can be lost

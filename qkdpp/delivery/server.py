@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,10 +24,12 @@ from qkdpp.delivery.config import Delivery, address
 from qkdpp.delivery.identity import server_context
 from qkdpp.delivery.meeting import meeting
 from qkdpp.delivery.metrics import Metrics
-from qkdpp.delivery.peer import LinkedPeer, Peer
-from qkdpp.keystore import KeyStore, wrapping_of
+from qkdpp.delivery.peer import LinkedPeer, Peer, awaited
+from qkdpp.keystore import KeyStore, StoreError, wrapping_of
 from qkdpp.link.tcp import Address
 
+LOGGER = logging.getLogger(__name__)
+EXIT_AT_ONCE: Final = 130
 EXPIRE_S: Final = 5.0
 FINISH_S: Final = 5.0
 LINGER_S: Final = 0.5
@@ -112,11 +116,17 @@ def _exposed(delivery: Delivery, metrics: Metrics) -> Iterator[int]:
 async def _expire(store: KeyStore) -> None:
     while True:
         await asyncio.sleep(EXPIRE_S)
-        await asyncio.shield(asyncio.wrap_future(store.expire()))
+        try:
+            await awaited(store.expire())
+        except StoreError as error:
+            LOGGER.warning("keys past their time wait for the next attempt: %s", error)
 
 
 def serve(delivery: Delivery, started: Callable[[Ports], None]) -> None:
-    """Opens the store and serves it until SIGINT or SIGTERM. InputError if the store or its key does not serve."""
+    """Opens the store and serves it until SIGINT or SIGTERM; the second one ends it at once, which the store survives.
+
+    InputError if the store or its key does not serve.
+    """
     wrapping = wrapping_of(delivery.store.key, delivery.path.parent, create=False)
     folder = delivery.file(delivery.store.folder)
     if not folder.is_dir():
@@ -124,8 +134,14 @@ def serve(delivery: Delivery, started: Callable[[Ports], None]) -> None:
 
     async def until_stopped(store: KeyStore) -> None:
         stop = asyncio.Event()
+
+        def asked() -> None:
+            if stop.is_set():
+                os._exit(EXIT_AT_ONCE)
+            stop.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, asked)
         async with serving(delivery, store) as ports:
             started(ports)
             await stop.wait()

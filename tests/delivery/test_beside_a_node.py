@@ -2,14 +2,17 @@
 
 import asyncio
 import socket
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from worlds import KMES, OUT_S, World, delivery_file
 
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import ConfigError
-from qkdpp.keystore import FileWrapping, KeyStore, create_kek
+from qkdpp.delivery import server
+from qkdpp.keystore import FileWrapping, KeyStore, StoreError, create_kek
 from qkdpp.node import delivery
 from qkdpp.node.config import load_node
 from qkdpp.node.monitors import Alarm
@@ -61,6 +64,32 @@ def test_an_address_that_is_taken_is_an_alarm_and_is_tried_again(
         asyncio.run(beside(store))
     assert {(alarm.name, alarm.level) for alarm in alarms} == {("delivery", "critical")}
     assert str(port) in alarms[0].message
+
+
+def test_a_store_that_cannot_be_written_for_a_while_still_lets_keys_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "EXPIRE_S", 0.001)
+    ends = iter([StoreError("disk full"), None, None])
+
+    async def wait() -> None:
+        done = asyncio.Event()
+
+        def expire() -> Future[None]:
+            future: Future[None] = Future()
+            end = next(ends, done)
+            if end is done:
+                done.set()
+            if isinstance(end, StoreError):
+                future.set_exception(end)
+            else:
+                future.set_result(None)
+            return future
+
+        task = asyncio.create_task(server._expire(SimpleNamespace(expire=expire)))
+        async with asyncio.timeout(OUT_S):
+            await done.wait()
+        task.cancel()
+
+    asyncio.run(wait())
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from serve_processes import Served
 from worlds import OUT_S
 
 from qkdpp.delivery import Client
-from qkdpp.delivery.server import FINISH_S
+from qkdpp.delivery.server import EXIT_AT_ONCE, FINISH_S
 
 STATUS = b"GET /api/v1/keys/sae-b/status HTTP/1.1\r\nHost: kme\r\n\r\n"
 HALF_A_BODY = b"POST /api/v1/keys/sae-b/enc_keys HTTP/1.1\r\nHost: kme\r\nContent-Length: 90\r\n\r\n{"
@@ -100,6 +100,20 @@ def test_answers_under_way_are_finished_and_nothing_else_is(served: Served) -> N
             assert first.wait(OUT_S) == 0
         assert len({key.key_id for key in keys}) == 8
         assert bob.fetch("sae-a", [key.key_id for key in keys]) == keys
+
+
+def test_the_second_signal_ends_it_at_once(served: Served) -> None:
+    process, port = served.processes["kme-a"], served.ports["kme-a"]
+    trust = ssl.create_default_context(cafile=served.pki / "authority.pem")
+    trust.load_cert_chain(served.pki / "sae-a.pem", served.pki / "sae-a.key")
+    end = time.monotonic() + OUT_S
+    with speaking(port, trust, STATUS + HALF_A_BODY) as waited_for:
+        assert waited_for.recv(12) == b"HTTP/1.1 200"
+        process.send_signal(signal.SIGTERM)
+        while listens(port):
+            assert time.monotonic() < end
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(OUT_S) == EXIT_AT_ONCE
 
 
 def listens(port: int) -> bool:
