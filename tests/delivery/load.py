@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._got = bytearray()
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -70,11 +71,13 @@ class Connection(asyncio.Protocol):
             self._got.clear()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._gone.set()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError(f"the connection was lost: {error}"))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._transport.close()
+        await self._gone.wait()
 
 
 class Side:
@@ -95,9 +98,8 @@ class Side:
             self._all.append(made)
         self._free.extend(self._all)
 
-    def close(self) -> None:
-        for connection in self._all:
-            connection.close()
+    async def close(self) -> None:
+        await asyncio.gather(*(connection.close() for connection in self._all))
 
     async def ask(self, path: str, body: bytes, *, until_s: float = math.inf) -> tuple[int, bytes] | None:
         """Code and body; None if no connection was free before ``until_s``."""
@@ -212,7 +214,7 @@ async def run_load(pki: Path, ports: dict[str, int], rate_hz: float, seconds: fl
         await side.open()
     await _Run(load, *sides).go(seconds)
     for side in sides:
-        side.close()
+        await side.close()
     return load
 
 
