@@ -42,7 +42,7 @@ def fold_peak(arrivals: NDArray[np.int64]) -> tuple[float, float]:
 
     ``arrivals``: int64[FINE_BINS], counts over the slot. The largest sum over a twentieth of a slot starts a
     background-subtracted centroid over two standard deviations to either side (the width estimated from the same
-    window), iterated.
+    window), iterated while anything is there.
     """
     if not arrivals.any():
         return 0.0, 0.0
@@ -63,6 +63,8 @@ def fold_peak(arrivals: NDArray[np.int64]) -> tuple[float, float]:
         near = np.abs(off) <= half
         n, off = arrivals[near].astype(np.float64), off[near]
         size = float(n.sum())
+        if not size:
+            break
         floor = min(background * FOLD_BINS * 2 * half, 0.999 * size)
         signal = size - floor
         mean = float((n * off).sum()) / signal

@@ -77,12 +77,12 @@ class Watch:
             if one:
                 return Block(self.bob.blocks()[n - 1], clicks, self.table("qkdpp_qber_ratio", found))
 
-    def after(self, moment: float) -> Block:
+    def after(self, moment: float, block_s: float = BLOCK_S) -> Block:
         """The next block all of whose tags came after ``moment``."""
         while True:
             block = self.next()
             ended = datetime.fromisoformat(block.row["time"]).timestamp()
-            if ended - BLOCK_S - LATE_S > moment:
+            if ended - block_s - LATE_S > moment:
                 return block
 
 

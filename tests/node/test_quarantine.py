@@ -37,6 +37,19 @@ def test_keys_go_in_order_when_they_have_rested() -> None:
     assert quarantine.due() == 7
 
 
+def test_what_rests_while_a_current_is_unknown_rests_for_a_whole_look_back_afterwards() -> None:
+    store, clock = MemoryStore(), Clock()
+    quarantine = Quarantine(store=store, look_back_s=60.0, now=clock)
+    resting(store, 4)
+    quarantine.rest(4)
+    clock.now_s = 59.0
+    quarantine.begin_anew()
+    clock.now_s = 118.9
+    assert quarantine.due() is None
+    clock.now_s = 119.0
+    assert quarantine.due() == 4
+
+
 def test_an_alarm_burns_what_rests_and_stops_release_for_good() -> None:
     store, clock = MemoryStore(), Clock()
     quarantine = Quarantine(store=store, look_back_s=10.0, now=clock)
