@@ -146,6 +146,18 @@ def test_what_never_makes_sense_again_is_an_error():
     assert all(chunk.clean for chunk in run(driver, 0.5))
 
 
+def test_the_time_goes_on_over_the_end_of_its_54_bits():
+    script = Dialogue()
+    driver = Raw64(transport_to(script))
+    driver.connect()
+    driver.start()
+    times = [2**54 - 1000, 2**54 - 1, 0, 2500]
+    script.push(b"".join(((time << 10) | 0x301).to_bytes(8, "little") for time in times))
+    assert driver.read(0.001).clean
+    driver.stop()
+    assert driver.read(0.0).tags.ticks.tolist() == [0, 999, 1000, 3500]
+
+
 def test_a_stream_that_waited_for_its_start_is_fresh():
     sim = SimRaw64(
         PoissonEdges((5000.0, 3000.0, 500.0, 500.0), np.random.default_rng(4)),

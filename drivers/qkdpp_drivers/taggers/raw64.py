@@ -24,6 +24,8 @@ LOOK_BACK = TICKS_PER_S // 1000
 AHEAD = 5 * TICKS_PER_S
 """A word this far ahead of the host's clock cannot be."""
 SILENT_AFTER_S = 10.0
+WRAP = 1 << 54
+"""The 54 bits of time begin again after 19.5 hours."""
 FRESH_S = 0.5
 """What waits in a connection that is older than this was sent before anybody asked for it."""
 PROOF_WORDS = 32
@@ -136,9 +138,10 @@ class Raw64(Instrument):
     def _decode(self) -> None:
         while len(self._bytes) >= 8:
             words = self._words(0, len(self._bytes) // 8)
-            time = (words >> np.uint64(10)).astype(np.int64)
             if self._first is None:
-                self._first, self._last = (int(time[0]), self._last_byte_s), int(time[0])
+                self._last = int(words[0] >> np.uint64(10))
+                self._first = (self._last, self._last_byte_s)
+            time = self._times(words)
             wrong = self._wrong(time, self._last, self._last_byte_s)
             n = int(wrong[0]) if wrong.size else words.size
             self._accept(words[:n], time[:n])
@@ -151,6 +154,11 @@ class Raw64(Instrument):
     def _words(self, at: int, n: int) -> Words:
         words = np.frombuffer(bytes(self._bytes[at : at + 8 * n]), dtype="<u8")
         return words if self.layout != "a1x" else (words << np.uint64(32)) | (words >> np.uint64(32))
+
+    def _times(self, words: Words) -> NDArray[np.int64]:
+        """Their times, in the turn of the 54 bits that lies nearest to the last one."""
+        time = (words >> np.uint64(10)).astype(np.int64)
+        return np.asarray(time + (self._last - time + WRAP // 2) // WRAP * WRAP)
 
     def _wrong(self, time: NDArray[np.int64], before: int, now_s: float) -> NDArray[np.intp]:
         """Numbers of words whose time cannot be."""
@@ -180,7 +188,7 @@ class Raw64(Instrument):
         """Goes on where the next words make sense: at one of eight bytes, or after this word."""
         wrong = []
         for shift in range(8):
-            time = (self._words(shift, PROOF_WORDS) >> np.uint64(10)).astype(np.int64)
+            time = self._times(self._words(shift, PROOF_WORDS))
             wrong.append(self._wrong(time, self._last, self._last_byte_s).size)
         shift = int(np.argmin(wrong))
         if wrong[shift] > PROOF_WORDS // 4:

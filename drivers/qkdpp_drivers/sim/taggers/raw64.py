@@ -66,7 +66,8 @@ class SimRaw64(SimulatedInstrument):
         time_ps = np.concatenate([times_ps, dummies * round(DUMMY_S * 1e12)]) - self._zero_ps
         low = np.concatenate([self._flag[inputs], np.full(dummies.size, 0x10)])
         order = np.argsort(time_ps, kind="stable")
-        time, low = time_ps[order] * 256 // 1000, low[order]
+        time_ps, low = time_ps[order], low[order]
+        time = time_ps // 125 * 32 + time_ps % 125 * 32 // 125
         if "stalled" in self.faults or not time.size:
             return b""
         if time.size > 2 and self.faults.fires("spoilt_word"):
