@@ -110,6 +110,13 @@ class DeadTime:
     pending: NDArray[np.int64] = field(default_factory=lambda: np.zeros(MAX_PENDING, dtype=np.int64))
     n_pending: int = 0
 
+    def rebase(self, fs: int) -> None:
+        """Counts time from ``fs`` later on."""
+        self.last = max(NEVER, self.last - fs)
+        self.pending[: self.n_pending] -= fs
+        if self.gate_fs:
+            self.phase_fs = (self.phase_fs - fs) % self.gate_fs
+
     def click(
         self, times: Femtoseconds, ready: int, rng: np.random.Generator
     ) -> tuple[Femtoseconds, NDArray[np.int64]]:

@@ -154,11 +154,28 @@ class ReceiverChain:
         self.detectors = [self._detector(d) for d in range(self.n)]
         self.inputs = [DeadTime(dead_fs=round(self.tagger.dead_time_ns * 1e6)) for _ in range(SYNC + 1)]
         self.clock = LocalClock(party.clock, stop_fs / FS_PER_S, rng)
+        self.stop_fs = stop_fs
         self.gaps = self._draw_gaps(start_fs, stop_fs)
         self.dark_done = start_fs
         self.arriving, self.electrical = Waiting(), Waiting()
         self.losses = Losses()
         self.gaps_reported = 0
+
+    def rebase(self, seconds: int) -> None:
+        """Counts true time from ``seconds`` later on: femtoseconds fill int64 after 9,223 s, and a chain may run on."""
+        fs = seconds * FS_PER_S
+        for waiting in (self.arriving, self.electrical):
+            waiting.held.time_fs[:] -= fs
+        for unit in (*self.detectors, *self.inputs):
+            unit.rebase(fs)
+        if self.gate_fs:
+            self.phase_fs = (self.phase_fs - fs) % self.gate_fs
+        self.dark_done -= fs
+        self.clock.rebase(seconds)
+        over = int(np.searchsorted(self.gaps[:, 1], self.dark_done + fs - FS_PER_S))
+        further = self._draw_gaps(self.stop_fs - fs, self.stop_fs)
+        self.gaps = np.concatenate([self.gaps[over:] - fs, further])
+        self.gaps_reported -= over
 
     def _detector(self, d: int) -> DeadTime:
         return DeadTime(
@@ -191,7 +208,7 @@ class ReceiverChain:
         if sync_fs.size:
             new.append(events(sync_fs + self._jitter(sync_fs.size, self.sync_jitter_fs), SYNC, Cause.SYNC))
         done = self._without_gaps(self._tagged(self.electrical.release(new, ready), ready))
-        tick = ticks(self.clock.read(done.time_fs), self.tagger.tick_as)
+        tick = ticks(self.clock.read(done.time_fs), self.tagger.tick_as, self.clock.base_s)
         tags = TimeTags(
             ticks=tick,
             channel=done.code,
@@ -278,5 +295,5 @@ class ReceiverChain:
         """Lost intervals that begin before ``until_fs`` and were not yet reported, in ticks."""
         reported = self.gaps.shape[0] if last else int(np.searchsorted(self.gaps[:, 0], until_fs))
         now, self.gaps_reported = self.gaps[self.gaps_reported : reported], reported
-        local = ticks(self.clock.read(now.reshape(-1)), self.tagger.tick_as).reshape(-1, 2)
+        local = ticks(self.clock.read(now.reshape(-1)), self.tagger.tick_as, self.clock.base_s).reshape(-1, 2)
         return tuple((int(a), int(b)) for a, b in local)

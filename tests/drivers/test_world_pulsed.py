@@ -1,13 +1,18 @@
 """The simulated laboratory against physics worked out beside it."""
 
+from functools import partial
+
 import msgspec
 import numpy as np
 import pytest
 
 from qkdpp.scenarios import scenario
 from qkdpp.scenarios.scenario_file import load
+from qkdpp_drivers.sim.world import pairs as pairs_module
+from qkdpp_drivers.sim.world import pulsed
 from qkdpp_drivers.sim.world.knobs import Eve
 from qkdpp_drivers.sim.world.light import Mode, splitting_gains
+from qkdpp_drivers.sim.world.pairs import PairWorld
 from qkdpp_drivers.sim.world.polarisation import STATES, Controller, Fibre, retarder, rotation
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
@@ -33,17 +38,18 @@ def world(seed: int = 1, *, loss_db: float = 20.0, gate_period_ps: float = 0.0, 
 
 def detected(lab: PulsedWorld, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """State codes sent and detectors that clicked, by arrival time at the true pulse."""
-    begin = lab.now_fs / 1e15
+    begin = lab.base_s + lab.now_fs / 1e15
     lab.edges(begin)
     start = lab._run.start_fs
     times_ps, inputs = lab.edges(begin + seconds)
     clicked = inputs[inputs < 4]
     delay = np.array(lab.plan.bob.receiver.delays_ps)[clicked]
     local = lab.chain.clock.read(np.array([start + lab.path.arrival_fs(np.zeros(1, dtype=np.int64))[0]]))[0]
+    local += lab.base_s * 10**15
     rate = 1.0 + lab.plan.bob.clock.rate_ppm * 1e-6
     since = (times_ps[inputs < 4] - local / 1e3 - delay) / rate
     slots = np.rint(since * 1e6 / lab.header.pulse_period_as).astype(np.int64)
-    return lab.lookup(slots), clicked
+    return lab.lookup(slots + lab._run.light.base_pulse), clicked
 
 
 def light_hz(counts: np.ndarray, seconds: float) -> np.ndarray:
@@ -155,3 +161,50 @@ def test_the_transmitter_forgets_an_epoch_when_the_next_begins_and_totals_add_up
     assert lab.pulses() == 0
     lab.advance(0.2)
     assert (lab.lookup(secret) != before).any()
+
+
+def still(plan: scenario.Scenario) -> scenario.Scenario:
+    """The same with clocks that neither walk at random nor drift."""
+
+    def party(one: scenario.Party) -> scenario.Party:
+        clock = msgspec.structs.replace(one.clock, walk_ps_per_sqrt_s=0.0, drift_ppm_per_s=0.0)
+        return msgspec.structs.replace(one, clock=clock)
+
+    alice = None if plan.alice is None else party(plan.alice)
+    return msgspec.structs.replace(plan, alice=alice, bob=party(plan.bob))
+
+
+@pytest.mark.parametrize("kind", ["pulses", "pairs"])
+def test_time_that_is_counted_anew_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laboratory runs for weeks in chapters; in the second one here each lasts a second."""
+    found = []
+    for chapter_s in (1000, 1):
+        if kind == "pairs":
+            shipped = load("pair-lab")
+            pairs = msgspec.structs.replace(shipped.pairs, pair_rate_hz=3e4)
+            both = PairWorld(still(msgspec.structs.replace(shipped, pairs=pairs)), 7)
+            sources = [partial(both.edges, side) for side in (0, 1)]
+        else:
+            one = PulsedWorld(still(plan(35.0)), 7, gate_period_ps=800.0)
+            one.send(Mode.RANDOM)
+            sources = [one.edges]
+        for module in (pulsed, pairs_module):
+            monkeypatch.setattr(module, "CHAPTER_S", chapter_s)
+        found.append([edges(t) for t in np.arange(0.5, 5.6, 0.5) for edges in sources])
+    for (times, inputs), (again, same) in zip(*found, strict=True):
+        assert times.size > 500
+        assert np.array_equal(inputs, same)
+        assert np.abs(times - again).max() <= 79  # a tick of 78.125 ps, where the last digit of a double decides
+
+
+def test_pulse_numbers_and_states_go_on_over_chapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = PulsedWorld(still(plan(25.0)), 3)
+    lab.fibre.rotation = np.eye(3)
+    lab.send(Mode.RANDOM)
+    monkeypatch.setattr(pulsed, "CHAPTER_S", 1)
+    lab.advance(4.5)
+    assert lab.base_s == 3
+    assert lab.pulses() == pytest.approx(4.5 * 625e6, rel=1e-3)
+    assert lab._run.light.base_pulse > 1e9
+    codes, clicked = detected(lab, 0.4)
+    assert error_rate(codes, clicked) < 0.03

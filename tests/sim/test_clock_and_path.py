@@ -14,7 +14,9 @@ from qkdpp.sim.clock import FS_PER_S, LocalClock, ticks
 @pytest.mark.parametrize("tick_as", [1_000_000, 78_125_000, 3_906_250, 500_000, 82_300_000])
 def test_ticks_are_exact_for_long_recordings(tick_as: int) -> None:
     times = np.array([0, 1, 999, 123_456_789_012_345, 1_999 * FS_PER_S + 7], dtype=np.int64)
-    assert ticks(times, tick_as).tolist() == [int(t) * 1000 // tick_as for t in times]
+    for base_s in (0, 3_000_000):
+        exact = [(base_s * 10**15 + int(t)) * 1000 // tick_as for t in times]
+        assert ticks(times, tick_as, base_s).tolist() == exact
 
 
 def test_a_clock_shows_offset_rate_and_drift() -> None:
@@ -25,6 +27,27 @@ def test_a_clock_shows_offset_rate_and_drift() -> None:
         t = Fraction(true_fs, FS_PER_S)
         exact = Fraction(1, 4) + t + Fraction(-20, 10**6) * t + Fraction(4, 10**7) * t * t / 2
         assert abs(shown - exact * FS_PER_S) < 50  # 50 fs over 300 s: double precision of the correction
+
+
+def test_a_clock_that_counts_anew_shows_the_same() -> None:
+    plan = scenario.Clock(offset_s=0.25, rate_ppm=-20.0, drift_ppm_per_s=0.001, walk_ps_per_sqrt_s=50.0)
+    one, two = (LocalClock(plan, 30.0, np.random.default_rng(4), cycle_s=10.0) for _ in range(2))
+    times = np.array([12, 17, 29], dtype=np.int64) * FS_PER_S
+    for _ in range(3):
+        two.rebase(4)
+    assert two.base_s == 12
+    moved = two.read(times - 12 * FS_PER_S) + 12 * FS_PER_S
+    assert np.abs(one.read(times) - moved).max() <= 2
+    assert two.read(np.array([29 * FS_PER_S]))[0] != 0  # the walk goes on beyond what was drawn first
+
+
+def test_a_drift_that_comes_and_goes_begins_like_one_that_stays_and_is_bounded() -> None:
+    plan = scenario.Clock(offset_s=0.0, drift_ppm_per_s=0.01)
+    stays = LocalClock(plan, 100.0, np.random.default_rng(0))
+    goes = LocalClock(plan, 100.0, np.random.default_rng(0), cycle_s=3600.0)
+    early, late = np.array([10 * FS_PER_S]), np.array([3600 * FS_PER_S])
+    assert goes.read(early)[0] - early[0] == pytest.approx(stays.read(early)[0] - early[0], rel=1e-3)
+    assert abs(goes.read(late)[0] - late[0]) < 1000
 
 
 def test_the_random_walk_grows_with_the_square_root_of_time() -> None:

@@ -62,10 +62,15 @@ class WorldLight(PulseLink):
         if self.receiver.kind != "passive":
             raise ValueError("the live world has passive receivers only")
         self.knobs, self.fibre, self.mode, self.sparse = knobs, fibre, mode, sparse
+        self.base_pulse = 0
         self.p_intensity = np.array(header.p_intensity)
         self.contrast = 1.0 - 2.0 * self.channel.misalignment
         if mode < Mode.RANDOM:
             self.intensities = self.intensities * ALIGN
+
+    def emission_fs(self, slots: Slots) -> Femtoseconds:
+        """When pulses leave, since pulse ``base_pulse`` did."""
+        return super().emission_fs(slots - self.base_pulse)
 
     def states(self, slots: Slots) -> Codes:
         """State codes of pulses of this run."""
@@ -85,7 +90,7 @@ class WorldLight(PulseLink):
         return np.asarray(np.hstack(found) * (self.efficiency * factor * self.knobs.light_factor()))
 
     def seen(self, first: int, stop: int) -> Events:
-        """Light that detectors would detect from pulses ``first`` to ``stop``, times since pulse zero was sent."""
+        """Light that detectors would detect from pulses ``first`` to ``stop``, times as of :meth:`emission_fs`."""
         if self.mode is Mode.OFF or stop <= first:
             return NONE
         if self.mode is Mode.SYNC:

@@ -36,9 +36,13 @@ class Output:
     def edges(self, until_s: float, now_fs: Callable[[], int], step: Callable[[], None]) -> Edges:
         """All edges before ``until_s`` that were not given yet; ``step`` lets time go on as far as that needs."""
         until_fs = round(until_s * FS_PER_S)
-        while int(self._clock.read(np.array([now_fs()]))[0]) < until_fs + MARGIN_FS:
+        while self._shown_fs(now_fs()) < until_fs + MARGIN_FS:
             step()
         times, inputs = np.concatenate(self._times), np.concatenate(self._inputs)
         cut = int(np.searchsorted(times, until_fs // 1000))
         self._times, self._inputs = [times[cut:]], [inputs[cut:]]
         return times[:cut], inputs[:cut]
+
+    def _shown_fs(self, now_fs: int) -> int:
+        """What the clock shows, from the beginning on."""
+        return int(self._clock.read(np.array([now_fs]))[0]) + self._clock.base_s * FS_PER_S

@@ -29,8 +29,12 @@ from qkdpp_drivers.sim.world.polarisation import Fibre
 
 STEP_FS = 10**13
 """Everything happens in steps of 10 ms."""
+CHAPTER_S = 1000
+"""Times are int64 femtoseconds: they are counted anew, a chapter later, whenever two chapters are over."""
+DRIFT_CYCLE_S = 3600.0
+"""Clocks drift to and fro with this period: no drift lasts for weeks."""
 MOST_S = 8000.0
-"""Times are int64 femtoseconds: a laboratory is switched off after so many seconds."""
+"""A satellite is long gone by then: its way cannot be counted anew."""
 KEEP_COUNTS_S = 5.0
 PLENTY = 1 << 50
 EXACT_TOTALS = 1 << 22
@@ -44,11 +48,20 @@ def from_zero(party: scenario.Party) -> scenario.Party:
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """The transmitter since it was last told what to send."""
+    """The transmitter since it was last told what to send; ``start_fs``: when pulse ``light.base_pulse`` left."""
 
     light: WorldLight
     start_fs: int
     next_pulse: int = 0
+
+    def rebase(self, fs: int) -> None:
+        """Counts time from ``fs`` later on, and pulses from one that leaves just before that."""
+        self.start_fs -= fs
+        period_as = self.light.header.pulse_period_as
+        thousands = -self.start_fs // period_as
+        if thousands > 0:
+            self.light.base_pulse += 1000 * thousands
+            self.start_fs += thousands * period_as
 
 
 class PulsedWorld:
@@ -82,9 +95,11 @@ class PulsedWorld:
         self.path = path.build(plan.channel, MOST_S)
         self.header = self._header(string_seed)
         self.chain = self._chain(streams[2])
+        self.chain.clock.cycle_s = DRIFT_CYCLE_S
         self.dark_hz = tuple(plan.bob.receiver.dark_rate_hz)
         self.light_rng = streams[3]
         self.epoch = 0
+        self.base_s = 0
         self.now_fs = 0
         self.clock_jump_ps = 0
         self._states: dict[int, _Run] = {}
@@ -119,7 +134,7 @@ class PulsedWorld:
             gate_phase_fs=0,
             sync_jitter_ps=self.sync.jitter_ps,
             start_fs=0,
-            stop_fs=round((MOST_S + 1.0) * FS_PER_S),
+            stop_fs=3 * CHAPTER_S * FS_PER_S,
             rng=rng,
         )
 
@@ -187,14 +202,24 @@ class PulsedWorld:
     def advance(self, now_s: float) -> None:
         """Lets everything happen until ``now_s``."""
         with self.lock:
-            while self.now_fs + STEP_FS <= now_s * FS_PER_S:
+            while self.base_s * FS_PER_S + self.now_fs + STEP_FS <= now_s * FS_PER_S:
                 self.step()
 
     def step(self) -> None:
         """Lets the next 10 ms happen; the first time also compiles what that needs."""
-        if self.now_fs > MOST_S * FS_PER_S:
-            raise ValueError(f"a simulated laboratory runs for {MOST_S:g} s at most")
+        if isinstance(self.path, path.FixedPath) and self.now_fs >= 2 * CHAPTER_S * FS_PER_S:
+            self._rebase(CHAPTER_S * FS_PER_S)
+        elif self.now_fs > MOST_S * FS_PER_S:
+            raise ValueError(f"a simulated satellite link runs for {MOST_S:g} s at most")
         self._slice(self.now_fs + STEP_FS)
+
+    def _rebase(self, fs: int) -> None:
+        """Counts time from a chapter later on."""
+        self.base_s += CHAPTER_S
+        self.now_fs -= fs
+        self.chain.rebase(CHAPTER_S)
+        self._run.rebase(fs)
+        self._counts = deque((end - fs, n) for end, n in self._counts)
 
     def _slice(self, until_fs: int) -> None:
         seconds = (until_fs - self.now_fs) / FS_PER_S
@@ -216,7 +241,7 @@ class PulsedWorld:
         """What arrives before ``until_fs``, at true times."""
         run, light = self._run, self._run.light
         reach = until_fs - run.start_fs - int(self.path.arrival_fs(np.zeros(1, dtype=np.int64))[0])
-        stop = max(run.next_pulse, -(-reach * 1000 // self.header.pulse_period_as))
+        stop = max(run.next_pulse, light.base_pulse - (-reach * 1000 // self.header.pulse_period_as))
         first, run.next_pulse = run.next_pulse, stop
         found = light.seen(first, stop)
         sync = np.empty(0, dtype=np.int64)
