@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+from cable import use_until_gone
 from dialogue import Dialogue, transport_to
 
 from qkdpp.core.errors import DeviceError
@@ -223,6 +224,29 @@ def test_a_stalled_stream_an_error_of_the_program_and_a_cut_message(bench):
     rig.dlt.faults.add("cut_message", times=1)
     with pytest.raises(ReplyError, match="stream of input"):
         read_for(driver, 5)
+
+
+def test_faults_of_the_conversation_with_the_program(bench):
+    rig = bench(PoissonEdges((3000.0,) * 4, np.random.default_rng(3)))
+    for fault, error in (("garbage", ReplyError), ("no_reply", TransportTimeout), ("late_reply", TransportTimeout)):
+        rig.dlt.faults.add(fault, times=1)
+        with pytest.raises(error):
+            rig.driver.start()
+    rig.driver.start()
+    assert sum(len(chunk.tags) for chunk in read_for(rig.driver, 2)) > 5000
+
+
+@pytest.mark.parametrize("part", ["unit", "dlt"])
+def test_a_cable_that_was_out(bench, part):
+    rig = bench(PoissonEdges((3000.0,) * 4, np.random.default_rng(3)))
+    faults = getattr(rig, part).faults
+    faults.add("disconnect")
+    assert use_until_gone(rig.driver.snapshot if part == "unit" else rig.driver.start) is not None
+    faults.discard("disconnect")
+    rig.driver.reconnect(tries=6, wait_s=0.05)
+    rig.driver.start()
+    assert rig.driver.epoch == 2
+    assert sum(len(chunk.tags) for chunk in read_for(rig.driver, 2)) > 5000
 
 
 def test_the_end_of_all_streams_is_told(bench):

@@ -160,6 +160,18 @@ def test_unknown_messages_are_skipped_and_a_stream_out_of_step_is_refused():
         run(driver, 2.0)
 
 
+def test_a_unit_that_streams_for_somebody_who_died_is_silenced_first():
+    driver, sim, clock = simulated()
+    driver.start()
+    sim.faults.add("usb_busy")
+    sim.receive(b"*IDN?\n")
+    clock.advance(0.1)
+    assert b"LectroTIC" not in sim.poll()
+    again = LectroTic4(MemoryTransport(sim, clock, step_s=5e-3))
+    again.connect()
+    assert again.slope(0) == "POS"
+
+
 def test_faults_of_the_conversation():
     driver, sim, _ = simulated()
     sim.faults.add("usb_busy")

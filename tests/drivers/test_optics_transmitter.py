@@ -5,6 +5,7 @@ from collections import deque
 import msgspec
 import numpy as np
 import pytest
+from cable import use_until_gone
 
 from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.errors import IdentityError, InstrumentError, ReplyError, SettingError, TransportTimeout
@@ -120,7 +121,7 @@ def test_the_simulated_unit_states_what_it_sends(
 
 
 def test_faults_of_the_simulated_unit(
-    laboratory: tuple[PulsedWorld, SimTransmitter, Transmitter, ManualClock],
+    laboratory: tuple[PulsedWorld, SimTransmitter, Transmitter, ManualClock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, simulated, unit, clock = laboratory
     epoch = unit.start()
@@ -132,10 +133,13 @@ def test_faults_of_the_simulated_unit(
     with pytest.raises(InstrumentError, match="not now"):
         unit.send("H")
     simulated.faults.discard("refuses")
-    simulated.faults.add("no_reply", times=1)
-    with pytest.raises(TransportTimeout):
-        unit.lookup(epoch, np.arange(5))
-    assert (unit.lookup(epoch, np.arange(5)) < 12).all()
+    monkeypatch.setattr(SimTransmitter, "LATE_S", 8.0)
+    for fault in ("no_reply", "late_reply"):
+        simulated.faults.add(fault, times=1)
+        with pytest.raises(TransportTimeout):
+            unit.totals(epoch, 0, 400_000, 12)
+        clock.advance(10.0)
+        assert (unit.lookup(epoch, np.arange(5)) < 12).all()
     simulated.faults.add("garbage", times=1)
     with pytest.raises(ReplyError):
         unit.lookup(epoch, np.arange(5))
@@ -153,4 +157,10 @@ def test_over_a_socket() -> None:
         slots = np.arange(100_000)
         while unit.state()[2] < slots.size:
             pass
+        simulated.faults.add("split_reply", times=1)
         np.testing.assert_array_equal(unit.lookup(epoch, slots), world.lookup(slots))
+        simulated.faults.add("disconnect")
+        assert use_until_gone(unit.state) is not None
+        simulated.faults.discard("disconnect")
+        unit.reconnect(tries=6, wait_s=0.05)
+        assert unit.state()[1] == epoch

@@ -299,7 +299,7 @@ class ZmqHost(Host):
             *envelope, data = self._socket.recv_multipart()
             self._waiting.append(envelope)
             self.instrument.receive(data)
-        if answer := self.instrument.poll():
+        if (answer := self.instrument.poll()) and self._waiting:
             self._socket.send_multipart([*self._waiting.pop(), answer])
             self._waiting.clear()
         for port, message in getattr(self.instrument, "streams", list)():

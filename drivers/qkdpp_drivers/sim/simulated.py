@@ -19,6 +19,8 @@ COMMON_FAULTS: dict[str, str] = {
     "split_reply": "a reply comes in two pieces, SPLIT_S apart",
     "wrong_identity": "another instrument answers the question for identity",
 }
+MESSAGE_FAULTS = {name: COMMON_FAULTS[name] for name in ("no_reply", "late_reply", "garbage")}
+"""Where replies are messages that come whole or not at all."""
 
 
 class RealClock:

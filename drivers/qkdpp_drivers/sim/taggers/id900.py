@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.ports import PS_PER_S, EdgeSource, PoissonEdges
-from qkdpp_drivers.sim.simulated import COMMON_FAULTS, Clock, SimulatedInstrument
+from qkdpp_drivers.sim.simulated import COMMON_FAULTS, MESSAGE_FAULTS, Clock, SimulatedInstrument
 
 DEAD_PS = 40_000
 INPUTS = (1, 2, 3, 4)
@@ -94,7 +94,8 @@ class SimId900(SimulatedInstrument):
         rng: not used by the unit itself.
     """
 
-    FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS | {
+    FAULTS: ClassVar[dict[str, str]] = MESSAGE_FAULTS | {
+        "wrong_identity": COMMON_FAULTS["wrong_identity"],
         "scpi_error": "a command is answered by an error text",
         "hires_error": "an input reports a rate above its limit",
         "raw_errors": "raw time stamps were lost on the way out",
@@ -290,7 +291,7 @@ class SimDataLinkTarget(SimulatedInstrument):
         rng: not used.
     """
 
-    FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS | {
+    FAULTS: ClassVar[dict[str, str]] = MESSAGE_FAULTS | {
         "dlt_error": "a command is answered by an error",
         "stall": "messages stay in the program",
         "missing_end": "the empty message at the end of a stream never comes",
