@@ -81,6 +81,47 @@ def get(
 
 
 @command.command()
+def stream(
+    where: Annotated[str, typer.Argument(help="Key manager, as host:port.")],
+    source: Annotated[str, typer.Argument(help="Application whose key manager gives the key.")],
+    destination: Annotated[str, typer.Argument(help="Application at the other end; one of the two is this one.")],
+    *,
+    authority: Annotated[Path, typer.Option(help="PEM file of the authority.")],
+    certificate: Annotated[Path, typer.Option(help="PEM file of this application; its key beside it ends in .key.")],
+    key: Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")] = None,
+    number: Annotated[int, typer.Option(min=1, help="Chunks to read.")] = 1,
+    size: Annotated[int | None, typer.Option(min=1, help="Bytes of each; the key manager's default if absent.")] = None,
+    stream_id: Annotated[str | None, typer.Option("--id", help="Stream to join, or a new name agreed on.")] = None,
+    wait_s: Annotated[float, typer.Option(min=0, help="How long to wait for the other application and for key.")] = 60,
+) -> None:
+    """Read chunks of a key stream (ETSI GS QKD 004), print them as lines of JSON, and close it.
+
+    The first line is the identifier, with which the other application joins (--id). The output is secret: direct it
+    into a file that nobody else can read, or into a program.
+    """
+    from base64 import b64encode
+
+    from msgspec.json import encode
+
+    from qkdpp.core.errors import InputError, LinkError
+    from qkdpp.delivery import Client, DeliveryError
+
+    quality = {} if size is None else {"Key_chunk_size": size}
+    key = key or certificate.with_suffix(".key")
+    try:
+        with (
+            Client(where, authority=authority, certificate=certificate, key=key) as client,
+            client.open_stream(source, destination, stream_id=stream_id, **quality) as opened,
+        ):
+            print(encode({"key_stream_ID": opened.stream_id, "QoS": opened.quality}).decode(), flush=True)
+            for _ in range(number):
+                chunk = opened.wait(wait_s)
+                print(encode({"index": chunk.index, "key": b64encode(chunk.key).decode()}).decode(), flush=True)
+    except (DeliveryError, LinkError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+@command.command()
 def status(store: Store, json: Json = False) -> None:
     """Show what a key store holds, link by link, in bytes."""
     from msgspec.json import encode

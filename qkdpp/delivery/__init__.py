@@ -5,6 +5,6 @@
 ``app`` answers, ``server`` runs it all; ``client`` asks. ``docs/formats/delivery.md``.
 """
 
-from qkdpp.delivery.client import Client, DeliveredKey, DeliveryError
+from qkdpp.delivery.client import Client, DeliveredKey, DeliveryError, Stream, StreamChunk
 
-__all__ = ["Client", "DeliveredKey", "DeliveryError"]
+__all__ = ["Client", "DeliveredKey", "DeliveryError", "Stream", "StreamChunk"]

@@ -19,13 +19,16 @@ import msgspec
 from aiohttp import web
 
 from qkdpp.delivery import requests
+from qkdpp.delivery.answers import CALLER, RETRY_S, answer, refused
 from qkdpp.delivery.bodies import Error, KeyContainer, KeyIds, KeyItem, KeyRequest, Status
 from qkdpp.delivery.config import Delivery
 from qkdpp.delivery.identity import Allowance, names
 from qkdpp.delivery.metrics import Metrics
 from qkdpp.delivery.openapi import describe
-from qkdpp.delivery.peer import Peer, PeerUnreachableError, awaited
+from qkdpp.delivery.peer import Peer
 from qkdpp.delivery.requests import BAD_REQUEST, UNAUTHORISED, UNAVAILABLE, Refusal, Wanted
+from qkdpp.delivery.stream_app import StreamRoutes
+from qkdpp.delivery.streams import PeerUnreachableError, awaited
 from qkdpp.keystore import (
     Key,
     KeysNotFoundError,
@@ -39,8 +42,7 @@ from qkdpp.keystore.values import SECOND_NS
 
 LOGGER = logging.getLogger(__name__)
 MOST_BYTES: Final = 1 << 20
-RETRY_S: Final = 1
-CALLER: Final = web.RequestKey("caller", str)
+METHODS: Final = frozenset({"status", "enc_keys", "dec_keys", "open_connect", "get_key", "close"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -69,6 +71,7 @@ class Application:
         app.router.add_post(f"{keys}/enc_keys", self._get_key)
         app.router.add_get(f"{keys}/dec_keys", self._get_key_with_ids, allow_head=False)
         app.router.add_post(f"{keys}/dec_keys", self._get_key_with_ids)
+        StreamRoutes(self._delivery, self._peers, self._metrics).add(app.router)
         app.router.add_get("/openapi.json", self._openapi, allow_head=False)
         return app
 
@@ -91,21 +94,21 @@ class Application:
             assert isinstance(response, web.Response)
             return response
         except Refusal as refusal:
-            return _refused(refusal)
+            return refused(refusal)
         except web.HTTPRequestEntityTooLarge:
-            return _json(BAD_REQUEST, Error(message=f"a request body has at most {MOST_BYTES} bytes"))
+            return answer(BAD_REQUEST, Error(message=f"a request body has at most {MOST_BYTES} bytes"))
         except web.HTTPMethodNotAllowed as error:
-            response = _json(error.status, Error(message="method not allowed"))
+            response = answer(error.status, Error(message="method not allowed"))
             response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
             return response
         except web.HTTPException as error:
-            return _json(error.status, Error(message=error.reason.lower()))
+            return answer(error.status, Error(message=error.reason.lower()))
         except ConnectionError:
             LOGGER.info("a client left in the middle of its request")
-            return _refused(Refusal(BAD_REQUEST, "incomplete request"))
+            return refused(Refusal(BAD_REQUEST, "incomplete request"))
         except Exception as error:
             LOGGER.exception("a request failed")
-            return _refused(self._refusal_of(error))
+            return refused(self._refusal_of(error))
 
     def _caller(self, request: web.Request) -> str:
         """SAE ID of the client certificate."""
@@ -146,7 +149,7 @@ class Application:
             min_key_size=limits.min_key_size,
             max_SAE_ID_count=limits.max_sae_id_count,
         )
-        return _json(200, status)
+        return answer(200, status)
 
     async def _get_key(self, request: web.Request) -> web.Response:
         master, slave = request[CALLER], request.match_info["sae"]
@@ -192,7 +195,7 @@ class Application:
         return self._container(keys, slave, "slave")
 
     def _container(self, keys: list[Key], sae: str, role: str) -> web.Response:
-        response = _json(200, KeyContainer(keys=tuple(_item(key.key_id, key.secret) for key in keys)))
+        response = answer(200, KeyContainer(keys=tuple(_item(key.key_id, key.secret) for key in keys)))
         for key in keys:
             key.wipe()
         self._metrics.delivered(sae, role, len(keys))
@@ -225,15 +228,4 @@ def _item(key_id: UUID, secret: bytearray) -> KeyItem:
 def _method(request: web.Request) -> str:
     """Last part of a known path, or ``other``."""
     last = request.path.rpartition("/")[2]
-    return last if last in {"status", "enc_keys", "dec_keys"} else "other"
-
-
-def _json(code: int, body: msgspec.Struct) -> web.Response:
-    return web.Response(status=code, body=msgspec.json.encode(body), content_type="application/json")
-
-
-def _refused(refusal: Refusal) -> web.Response:
-    response = _json(refusal.code, refusal.error)
-    if refusal.retry_after_s is not None:
-        response.headers["Retry-After"] = str(refusal.retry_after_s)
-    return response
+    return last if last in METHODS else "other"

@@ -1,4 +1,4 @@
-"""An application's side of ETSI GS QKD 014: asks a key manager for keys. Standard library alone, one connection.
+"""An application's side of ETSI GS QKD 014, and of streams: asks a key manager for keys. One connection, no event loop.
 
 Nothing is asked twice by itself: an answer that was lost may have been a key.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,8 @@ from uuid import UUID
 import msgspec
 
 from qkdpp.core.errors import ConfigError, LinkError, QkdppError
-from qkdpp.delivery.bodies import Error, KeyContainer, Status
+from qkdpp.delivery.bodies import KeyContainer, Status
+from qkdpp.delivery.stream_bodies import Chunk, Closed, Connected, Granted
 
 T = TypeVar("T")
 
@@ -31,6 +33,14 @@ class DeliveredKey:
     key: bytes = field(repr=False)
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """Body of every refusal."""
+
+    message: str
+    status: int | None = None
+    QoS: Granted | None = None
+
+
 class DeliveryError(QkdppError):
     """The key manager refused.
 
@@ -38,11 +48,14 @@ class DeliveryError(QkdppError):
         code: HTTP status: 400, 401 or 503.
         message: its words.
         retry_after_s: when to ask again, if it said so.
+        status: of ETSI GS QKD 004, where it is about a stream.
+        offer: QoS that could be met, with status 7.
     """
 
-    def __init__(self, code: int, message: str, retry_after_s: int | None) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code, self.message, self.retry_after_s = code, message, retry_after_s
+    def __init__(self, code: int, fault: Fault, retry_after_s: int | None) -> None:
+        super().__init__(f"{code}: {fault.message}")
+        self.code, self.message, self.retry_after_s = code, fault.message, retry_after_s
+        self.status, self.offer = fault.status, fault.QoS
 
 
 class Client:
@@ -87,7 +100,7 @@ class Client:
 
     def status(self, slave: str) -> Status:
         """Get status: stock and limits for keys with ``slave``."""
-        return self._ask("GET", slave, "status", None, Status)
+        return self._ask("GET", f"keys/{quote(slave, safe='')}/status", None, Status)
 
     def get(
         self,
@@ -110,18 +123,33 @@ class Client:
         ):
             if value:
                 request[name] = value
-        return _keys(self._ask("POST", slave, "enc_keys", request, KeyContainer))
+        return _keys(self._ask("POST", f"keys/{quote(slave, safe='')}/enc_keys", request, KeyContainer))
 
     def fetch(self, master: str, key_ids: Iterable[UUID | str]) -> list[DeliveredKey]:
         """Get key with key IDs, as slave: all of them, once, or none."""
         request = {"key_IDs": [{"key_ID": str(key_id)} for key_id in key_ids]}
-        return _keys(self._ask("POST", master, "dec_keys", request, KeyContainer))
+        return _keys(self._ask("POST", f"keys/{quote(master, safe='')}/dec_keys", request, KeyContainer))
 
-    def _ask(self, verb: str, sae: str, method: str, request: dict[str, Any] | None, kind: type[T]) -> T:
+    def open_stream(
+        self, source: str, destination: str, *, stream_id: UUID | str | None = None, **quality: int | str
+    ) -> Stream:
+        """Opens a stream of key from ``source`` to ``destination``, one of them this application, or joins it.
+
+        The one that opens it tells the other its identifier; the other gives it as ``stream_id``. ``quality``: of QoS,
+        e.g. ``Key_chunk_size=32`` (bytes), ``Timeout=500`` (ms); DeliveryError with ``offer`` if it cannot be met.
+        """
+        request: dict[str, Any] = {"source": source, "destination": destination}
+        if stream_id is not None:
+            request["key_stream_ID"] = str(stream_id)
+        if quality:
+            request["QoS"] = quality
+        return Stream(self, self._ask("POST", "streams/open_connect", request, Connected))
+
+    def _ask(self, verb: str, path: str, request: dict[str, Any] | None, kind: type[T]) -> T:
         body = None if request is None else msgspec.json.encode(request)
         headers = {"Accept": "application/json"} | ({} if body is None else {"Content-Type": "application/json"})
         try:
-            self._connection.request(verb, f"/api/v1/keys/{quote(sae, safe='')}/{method}", body, headers)
+            self._connection.request(verb, f"/api/v1/{path}", body, headers)
             response = self._connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -130,11 +158,78 @@ class Client:
         try:
             if response.status == 200:
                 return msgspec.json.decode(answer, type=kind)
-            message = msgspec.json.decode(answer, type=Error).message
+            fault = msgspec.json.decode(answer, type=Fault)
         except msgspec.MsgspecError:
             raise LinkError(f"{self._where}: status {response.status}, and a body that is not the standard's") from None
         retry = response.getheader("Retry-After") or ""
-        raise DeliveryError(response.status, message, int(retry) if retry.isdecimal() else None)
+        raise DeliveryError(response.status, fault, int(retry) if retry.isdecimal() else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamChunk:
+    """Key of a stream: the other application gets the same under the same index. ``metadata``: JSON, or empty."""
+
+    index: int
+    key: bytes = field(repr=False)
+    metadata: str = ""
+
+
+class Stream:
+    """An open stream: chunks one after the other, until the other application closes it; closed at the end of ``with``.
+
+    Attributes:
+        stream_id: by which the other application joins it.
+        quality: QoS that was granted.
+        joined: whether the other application had opened it, too.
+    """
+
+    def __init__(self, client: Client, opened: Connected) -> None:
+        self._client, self._over = client, False
+        self.stream_id, self.quality = UUID(opened.key_stream_ID), opened.QoS
+        self.joined = opened.status == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[StreamChunk]:
+        return self
+
+    def __next__(self) -> StreamChunk:
+        try:
+            return self.get()
+        except DeliveryError as error:
+            if error.code == 400 and error.status == 3:
+                raise StopIteration from None
+            raise
+
+    def get(self, index: int | None = None, *, metadata_size: int | None = None) -> StreamChunk:
+        """GET_KEY: the chunk of an index, or the next one. DeliveryError with ``status`` if there is none in time."""
+        given = {"index": index, "metadata_size": metadata_size}
+        request = {name: value for name, value in given.items() if value is not None}
+        got = self._client._ask("POST", f"streams/{self.stream_id}/get_key", request, Chunk)
+        return StreamChunk(index=got.index, key=got.key_buffer, metadata=got.metadata)
+
+    def wait(self, wait_s: float) -> StreamChunk:
+        """The next chunk, asked for again while the key manager says that it may come (no key is lost by that)."""
+        until_s = time.monotonic() + wait_s
+        while True:
+            try:
+                return self.get()
+            except DeliveryError as error:
+                if error.retry_after_s is None or time.monotonic() >= until_s:
+                    raise
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """CLOSE; may be called again."""
+        if not self._over:
+            self._over = True
+            self._client._ask("POST", f"streams/{self.stream_id}/close", {}, Closed)
 
 
 def _keys(container: KeyContainer) -> list[DeliveredKey]:

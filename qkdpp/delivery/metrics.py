@@ -78,6 +78,7 @@ class Metrics(Collector):
             registry=self.registry,
         )
         self._delivered = Counter("qkdpp_keys_delivered", "Keys handed out.", ["sae", "role"], registry=self.registry)
+        self._chunks = Counter("qkdpp_stream_chunks", "Chunks handed out.", ["sae", "role"], registry=self.registry)
         self.registry.register(Stock(self._stock))
         self.registry.register(self)
         build = Gauge("qkdpp_build_info", "Version of qkdpp.", ["version"], registry=self.registry)
@@ -100,6 +101,10 @@ class Metrics(Collector):
     def delivered(self, sae: str, role: str, number: int) -> None:
         """Counts keys given to an application of the registry."""
         self._delivered.labels(sae, role).inc(number)
+
+    def chunk(self, sae: str, role: str) -> None:
+        """Counts a chunk of a stream given to an application of the registry."""
+        self._chunks.labels(sae, role).inc()
 
     def collect(self) -> Iterable[Metric]:
         """Asked by the registry."""

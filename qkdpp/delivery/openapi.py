@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from qkdpp.delivery.bodies import UUID_PATTERN, Error, KeyContainer, KeyIds, KeyRequest, Limits, Status
 from qkdpp.delivery.requests import MAX_AGE, TTL
+from qkdpp.delivery.stream_bodies import (
+    LEAST_TIMEOUT_MS,
+    MOST_TIMEOUT_MS,
+    Chunk,
+    Closed,
+    Connected,
+    GetKey,
+    Nothing,
+    OpenConnect,
+    StreamFault,
+)
 
 JSON: Final = "application/json"
 REFERENCES: Final = "#/components/schemas/{name}"
+STREAM_KINDS: Final = (OpenConnect, Connected, GetKey, Chunk, Nothing, Closed, StreamFault)
 REFUSALS: Final = {
     "405": "Another verb than those of the header Allow",
     "400": "Malformed, beyond a limit, unsupported, or not found; nothing was consumed",
     "401": "The caller is no SAE of this KME, or was not named for a key; nothing was consumed",
     "503": "Not enough key, peer not reachable, too many requests, or a fault; no key was given",
 }
+STREAM_REFUSALS: Final = {
+    "400": "Malformed, or status 2 (the index is gone), 3 (closed by the other), 5, 7 or 8; nothing was consumed",
+    "401": REFUSALS["401"],
+    "404": "No such stream of this SAE",
+    "405": REFUSALS["405"],
+    "503": "Status 2, 3, 4 or 6: not now; or too many requests, or a fault; no key was given",
+}
+STREAM_ID: Final = {"type": "string", "pattern": UUID_PATTERN, "format": "uuid"}
 
 
 def describe(limits: Limits) -> dict[str, Any]:
     """The description, as JSON values."""
-    kinds = (Status, KeyRequest, KeyIds, KeyContainer, Error)
+    kinds = (Status, KeyRequest, KeyIds, KeyContainer, Error, *STREAM_KINDS)
     made = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
     (_, request, ids, *_), schemas = json.loads(json.dumps(made))
     _bound(schemas, limits)
@@ -50,8 +71,27 @@ def describe(limits: Limits) -> dict[str, Any]:
                 "post": _operation("get_key_with_ids", "Get key with key IDs", "KeyContainer")
                 | {"requestBody": _body(ids, True)},
             },
+            **_streams(),
         },
         "components": {"schemas": schemas, "securitySchemes": {"certificate": {"type": "mutualTLS"}}},
+    }
+
+
+def _streams() -> dict[str, Any]:
+    """The paths of ETSI GS QKD 004; they have no other verb than POST."""
+
+    def path(name: str, summary: str, body: str, answer: str, *, within: bool = True) -> dict[str, Any]:
+        request = _body({"$ref": REFERENCES.format(name=body)}, required=not within)
+        refusals = {code: text for code, text in STREAM_REFUSALS.items() if within or code != "404"}
+        post = _operation(name, summary, answer, refusals, ("400", "503")) | {"requestBody": request}
+        parameters = [_path("key_stream_ID") | {"schema": STREAM_ID}] if within else []
+        return {"parameters": parameters, "post": post}
+
+    root = "/api/v1/streams"
+    return {
+        f"{root}/open_connect": path("open_connect", "OPEN_CONNECT", "OpenConnect", "Connected", within=False),
+        f"{root}/{{key_stream_ID}}/get_key": path("stream_get_key", "GET_KEY", "GetKey", "Chunk"),
+        f"{root}/{{key_stream_ID}}/close": path("close", "CLOSE", "Nothing", "Closed"),
     }
 
 
@@ -64,6 +104,11 @@ def _bound(schemas: dict[str, Any], limits: Limits) -> None:
     request["extension_mandatory"]["description"] = f"supported: {TTL}, {MAX_AGE} (seconds)"
     schemas["KeyIds"]["properties"]["key_IDs"]["maxItems"] = limits.max_key_per_request
     schemas["KeyItem"]["properties"]["key"] |= {"contentEncoding": "base64"}
+    schemas["Chunk"]["properties"]["key_buffer"] |= {"contentEncoding": "base64"}
+    quality = schemas["Quality"]["properties"]
+    quality["Key_chunk_size"] |= {"minimum": limits.min_key_size // 8, "maximum": limits.max_key_size // 8}
+    quality["Timeout"] |= {"minimum": LEAST_TIMEOUT_MS, "maximum": MOST_TIMEOUT_MS}
+    quality["TTL"] |= {"minimum": 1, "maximum": limits.max_ttl_s, "default": limits.ttl_s}
 
 
 def _size(limits: Limits) -> dict[str, Any]:
@@ -88,14 +133,20 @@ def _body(schema: dict[str, Any], required: bool) -> dict[str, Any]:
     return {"required": required, "content": {JSON: {"schema": schema}}}
 
 
-def _operation(name: str, summary: str, answer: str) -> dict[str, Any]:
-    def response(text: str, schema: str) -> dict[str, Any]:
-        return {
-            "description": text,
-            "content": {JSON: {"schema": {"$ref": REFERENCES.format(name=schema)}}},
-        }
+def _operation(
+    name: str, summary: str, answer: str, texts: Mapping[str, str] = REFUSALS, with_status: Sequence[str] = ()
+) -> dict[str, Any]:
+    """``with_status``: codes whose body may be one of ETSI GS QKD 004."""
 
-    refusals = {code: response(text, "Error") for code, text in REFUSALS.items()}
+    def response(text: str, *names: str) -> dict[str, Any]:
+        schemas = [{"$ref": REFERENCES.format(name=one)} for one in names]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        return {"description": text, "content": {JSON: {"schema": schema}}}
+
+    def refusal(code: str, text: str) -> dict[str, Any]:
+        return response(text, *(("StreamFault", "Error") if code in with_status else ("Error",)))
+
+    refusals = {code: refusal(code, text) for code, text in texts.items()}
     return {"operationId": name, "summary": summary, "responses": {"200": response("Done", answer), **refusals}}
 
 

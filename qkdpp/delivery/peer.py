@@ -28,7 +28,9 @@ import msgspec
 
 from qkdpp.core.errors import LinkError, RemoteProtocolError
 from qkdpp.delivery.channel import Channel
-from qkdpp.keystore import Hello, Key, Link, LinkStatus, Reservation, StoreError
+from qkdpp.delivery.messages import DECODER, ENCODER, Answer, Greeting, Join, Message, More, Reserve, Void
+from qkdpp.delivery.streams import Agreed, PeerUnreachableError, Streams, awaited
+from qkdpp.keystore import DESTINATION, SOURCE, Key, Link, LinkStatus, StoreError
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
@@ -38,41 +40,6 @@ SILENT_S: Final = 5.0
 ANSWER_S: Final = 5.0
 MOST_VOIDS: Final = 10_000
 """Identifiers kept to be told as void when the peer is back; it destroys older ones when their time has passed."""
-
-
-class Greeting(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
-    """Counters of the sender's store."""
-
-    hello: Hello
-
-
-class Reserve(msgspec.Struct, frozen=True, tag="reserve", forbid_unknown_fields=True):
-    """A reservation to accept; ``number`` is the sender's, for the answer."""
-
-    number: int
-    reservation: Reservation
-
-
-class Answer(msgspec.Struct, frozen=True, tag="answer", forbid_unknown_fields=True):
-    """Accepted and durable, or why not."""
-
-    number: int
-    refused: str
-
-
-class Void(msgspec.Struct, frozen=True, tag="void", forbid_unknown_fields=True):
-    """Keys that came to nothing."""
-
-    key_ids: tuple[UUID, ...]
-
-
-Message = Greeting | Reserve | Answer | Void
-ENCODER: Final = msgspec.msgpack.Encoder()
-DECODER: Final = msgspec.msgpack.Decoder(Message)
-
-
-class PeerUnreachableError(LinkError):
-    """The other end is not connected, was silent, or refused: no key was given, what was reserved is void."""
 
 
 class Peer(Protocol):
@@ -96,6 +63,22 @@ class Peer(Protocol):
         """Stock and state of the link."""
         ...
 
+    async def agree(self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]) -> Agreed[T]:
+        """Asks the store for a job, tells the peer of its result, and waits for the answer.
+
+        Raises what the job raises, and PeerUnreachableError, without asking for it, if the peer is not connected.
+        """
+        ...
+
+    async def void(self, key_ids: Sequence[UUID]) -> None:
+        """Destroys reserved keys at both ends."""
+        ...
+
+    @property
+    def streams(self) -> Streams:
+        """Of applications, over this link."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Connection:
@@ -105,11 +88,6 @@ class _Connection:
     )
     answers: dict[int, asyncio.Future[str]] = field(default_factory=dict)
     heard_s: float = 0.0
-
-
-def awaited(future: Future[T]) -> asyncio.Future[T]:
-    """Waits for a future of the store without ever cancelling its job."""
-    return asyncio.shield(asyncio.wrap_future(future))
 
 
 class LinkedPeer:
@@ -122,6 +100,7 @@ class LinkedPeer:
         self._now: _Connection | None = None
         self._number = 0
         self._voids: deque[UUID] = deque(maxlen=MOST_VOIDS)
+        self.streams = Streams(link, self)
 
     # For the delivery server.
 
@@ -136,33 +115,45 @@ class LinkedPeer:
 
     async def keys(self, number: int, nbytes: int, *, master: str, slaves: Sequence[str], ttl_s: int) -> list[Key]:
         """See :class:`Peer`."""
+        agreed = await self.agree(
+            lambda: self.link.reserve(number, nbytes, master=master, slaves=slaves, ttl_s=ttl_s), Reserve
+        )
+        if agreed.refused:
+            await self.void(agreed.result.key_ids)
+            raise PeerUnreachableError(f"{self.name}: {agreed.refused}")
+        return await awaited(self.link.commit(agreed.result.key_ids))
+
+    async def agree(self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]) -> Agreed[T]:
+        """See :class:`Peer`."""
         connection = self._now
         if connection is None:
             raise PeerUnreachableError(f"{self.name}: not connected")
         self._number += 1
         own = self._number
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        reserving = self.link.reserve(number, nbytes, master=master, slaves=slaves, ttl_s=ttl_s)
+        doing = job()
         connection.answers[own] = answer
         connection.outgoing.put_nowait(
-            (reserving, lambda done: None if done.exception() else Reserve(own, done.result()))
+            (doing, lambda done: None if done.exception() else message_of(own, done.result()))
         )
         try:
-            reservation = await awaited(reserving)
+            result = await awaited(doing)
             try:
                 async with asyncio.timeout(self._answer_s):
-                    refused = await answer
+                    return Agreed(result, await answer)
             except (TimeoutError, LinkError) as error:
-                refused = str(error) or "no answer in time"
-            if refused:
-                await self._void(reservation.key_ids)
-                raise PeerUnreachableError(f"{self.name}: {refused}")
-            return await awaited(self.link.commit(reservation.key_ids))
+                return Agreed(result, str(error) or "no answer in time", silent=True)
         finally:
             del connection.answers[own]
             answer.cancel()
 
-    async def _void(self, key_ids: Sequence[UUID]) -> None:
+    def tell(self, after: Future[Any], message: Message) -> None:
+        """Sends a message, if the peer can be reached, once a job has succeeded."""
+        if self._now is not None:
+            self._now.outgoing.put_nowait((after, lambda done: None if done.exception() else message))
+
+    async def void(self, key_ids: Sequence[UUID]) -> None:
+        """See :class:`Peer`."""
         self._voids.extend(key_ids)
         voiding = self.link.void(key_ids)
         if self._now is not None:
@@ -249,13 +240,33 @@ class LinkedPeer:
         elif isinstance(message, Reserve):
             number = message.number
             accepting = self.link.accept(message.reservation)
-            connection.outgoing.put_nowait((accepting, lambda done: _answer(number, done)))
+            stream = None if message.reservation.part is None else message.reservation.part.stream
+            connection.outgoing.put_nowait((accepting, lambda done: self._done(number, done, stream)))
+        elif isinstance(message, Join):
+            number, here = message.number, DESTINATION if message.who == SOURCE else SOURCE
+            joining = self.link.join(message.terms, here=here, who=message.who)
+            stream = message.terms.stream
+            connection.outgoing.put_nowait((joining, lambda done: self._done(number, done, stream)))
         elif isinstance(message, Answer):
             answer = connection.answers.get(message.number)
             if answer is not None and not answer.done():
                 answer.set_result(message.refused)
-        else:
+        elif isinstance(message, Void):
             await awaited(self.link.void(message.key_ids))
+        elif isinstance(message, More):
+            self.streams.wanted(message.stream)
+        else:
+            with contextlib.suppress(StoreError):
+                await awaited(self.link.close_stream(message.stream, who=message.who, last=message.last))
+            self.streams.changed(message.stream)
+
+    def _done(self, number: int, done: Future[Any], stream: UUID | None) -> Answer:
+        """Wakes whoever waits for a stream; a peer that has missed the end of one is told again."""
+        if stream is not None and done.exception() is None:
+            self.streams.changed(stream)
+        elif stream is not None:
+            self.streams.wanted(stream)
+        return _answer(number, done)
 
     async def _tick(self, connection: _Connection) -> None:
         while True:
@@ -263,9 +274,10 @@ class LinkedPeer:
             if _now_s() - connection.heard_s > SILENT_S:
                 raise LinkError(f"silent for {SILENT_S:g} s")
             self._greet(connection)
+            self.streams.expire()
 
 
-def _answer(number: int, done: Future[None]) -> Answer:
+def _answer(number: int, done: Future[Any]) -> Answer:
     """StoreError is the peer's to know; anything else breaks the connection."""
     error = done.exception()
     if error is not None and not isinstance(error, StoreError):

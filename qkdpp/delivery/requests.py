@@ -49,7 +49,8 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault
     ) -> None:
         super().__init__(message)
         self.code, self.retry_after_s = code, retry_after_s
-        self.error = Error(message=message, details=tuple({name: text} for name, text in details.items()))
+        given = tuple({name: text} for name, text in details.items())
+        self.error: msgspec.Struct = Error(message=message, details=given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

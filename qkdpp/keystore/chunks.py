@@ -29,13 +29,21 @@ MOST: Final = 64
 def state(db: sqlite3.Connection, line: Line, stream: UUID) -> StreamState:
     """What is known of a stream; StreamUnknownError if it is none of this link."""
     row = db.execute(
-        "SELECT terms, here, next, last, joined, closed FROM stream WHERE id = ? AND link = ?", (stream.bytes, line.id)
+        "SELECT terms, here, next, last, joined, closed,"
+        " (SELECT min(place) FROM held WHERE stream = id AND places IS NOT NULL) FROM stream WHERE id = ? AND link = ?",
+        (stream.bytes, line.id),
     ).fetchone()
     if row is None:
         raise StreamUnknownError("no such stream")
-    terms, here, following, last, joined, closed = row
+    terms, here, following, last, joined, closed, waiting = row
     return StreamState(
-        terms=msgspec.json.decode(terms, type=Terms), here=here, next=following, last=last, joined=joined, closed=closed
+        terms=msgspec.json.decode(terms, type=Terms),
+        here=here,
+        next=following,
+        waiting=following if waiting is None else waiting,
+        last=last,
+        joined=joined,
+        closed=closed,
     )
 
 
@@ -44,14 +52,15 @@ def join(
 ) -> StreamState:
     """The application ``who`` opens a stream; again without effect. StreamInUseError if its name means another one.
 
-    TooManyStreamsError if it is new and the application of this end has ``most`` that it did not close.
+    TooManyStreamsError if that is the application of this end, and it has ``most`` that it did not close.
     """
-    known = db.execute("SELECT link FROM stream WHERE id = ?", (terms.stream.bytes,)).fetchone()
-    if known is None:
-        app = terms.source if here == SOURCE else terms.destination
-        open_now = "SELECT count(*) FROM stream WHERE app = ? AND closed & here = 0"
+    known = db.execute("SELECT link, joined FROM stream WHERE id = ?", (terms.stream.bytes,)).fetchone()
+    app = terms.source if here == SOURCE else terms.destination
+    if who == here and not (known and known[1] & who):
+        open_now = "SELECT count(*) FROM stream WHERE app = ? AND joined & here AND closed & here = 0"
         if db.execute(open_now, (app,)).fetchone()[0] >= most:
             raise TooManyStreamsError(f"an application has {most} streams that it did not close")
+    if known is None:
         db.execute(
             "INSERT INTO stream (id, link, here, app, terms) VALUES (?, ?, ?, ?, ?)",
             (terms.stream.bytes, line.id, here, app, msgspec.json.encode(terms)),

@@ -213,6 +213,15 @@ class Link:
 
     # For streams.
 
+    @property
+    def stopped(self) -> str:
+        """Why nothing of this link may be given out now; empty if it may."""
+        return self._halted or ("" if self._met else "closed, or not met since the store was opened")
+
+    def now_ns(self) -> int:
+        """The store's clock."""
+        return self._store.clock()
+
     def stream(self, stream: UUID) -> Future[StreamState]:
         """What is known of a stream; StreamUnknownError."""
         return self._store.submit("stream", lambda db: chunks.state(db, self.line, stream))

@@ -48,7 +48,7 @@ CREATE TABLE stream (
     id BLOB PRIMARY KEY, link INTEGER NOT NULL REFERENCES link, here INTEGER NOT NULL, app TEXT NOT NULL,
     terms BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 0, last INTEGER, joined INTEGER NOT NULL DEFAULT 0,
     closed INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE INDEX stream_open ON stream (app) WHERE closed & here = 0;
+CREATE INDEX stream_open ON stream (app) WHERE joined & here AND closed & here = 0;
 CREATE TRIGGER stream_grows BEFORE UPDATE ON stream WHEN NEW.next < OLD.next
     BEGIN SELECT RAISE(ABORT, 'an index never comes back'); END;
 CREATE TRIGGER stream_never_goes BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'streams are kept'); END;

@@ -90,6 +90,7 @@ class StreamState:
         terms: what was agreed.
         here: ``SOURCE`` or ``DESTINATION``: whose end this is.
         next: every chunk below this index was reserved, or never will be.
+        waiting: lowest index that waits here for the destination; ``next`` if none does.
         last: no chunk from this index on will be given out any more; None while both ends may.
         joined: which applications have opened it, as a sum.
         closed: which have closed it, as a sum.
@@ -98,6 +99,7 @@ class StreamState:
     terms: Terms
     here: int
     next: int
+    waiting: int
     last: int | None
     joined: int
     closed: int

@@ -37,10 +37,14 @@ class Served:
             return subprocess.Popen([*QKDPP, "serve", str(path)], stdout=subprocess.PIPE, stderr=log, text=True)
 
     def get(self, sae: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command("get", sae, *arguments), capture_output=True, text=True, check=False, timeout=60
+        )
+
+    def command(self, name: str, sae: str, *arguments: str) -> list[str]:
         where = f"127.0.0.1:{self.ports[World.home(sae)]}"
         files = ["--authority", str(self.pki / "authority.pem"), "--certificate", str(self.pki / f"{sae}.pem")]
-        command = [*QKDPP, "keys", "get", where, *arguments, *files]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return [*QKDPP, "keys", name, where, *arguments, *files]
 
     def stop(self) -> list[int]:
         for process in self.processes.values():

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 import pytest
 from serve_processes import QKDPP, Served
@@ -27,13 +28,32 @@ def test_from_one_command_to_the_other(served: Served) -> None:
     again = served.get("sae-b", "sae-a", *ids)
     assert (again.returncode, again.stdout) == (2, "")
     assert "not found on KME" in again.stderr
+    chunks = stream(served)
     assert served.stop() == [0, 0]
     written = [path.read_bytes() for path in served.folder.rglob("*") if path.is_file()]
     planted = Random("block 2").randbytes(64)[:32]
     assert base64.b64decode(keys[0]["key"]) == planted[:16]
     for text in written:
-        for form in (planted[:16], planted[16:], keys[0]["key"].encode(), planted[:16].hex().encode()):
+        for form in (planted[:16], planted[16:], keys[0]["key"].encode(), planted[:16].hex().encode(), *chunks):
             assert form not in text
+
+
+def stream(served: Served) -> list[bytes]:
+    """Two commands read one stream of an agreed name; its chunks as they are and as they are written."""
+    asked = ("sae-a", "sae-b", "--id", str(uuid4()), "--number", "3", "--size", "24")
+    both = [
+        subprocess.Popen(served.command("stream", sae, *asked), stdout=subprocess.PIPE, text=True)
+        for sae in ("sae-a", "sae-b")
+    ]
+    texts = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    (first, *mine), (_, *theirs) = ([json.loads(line) for line in text.splitlines()] for text in texts)
+    assert first["key_stream_ID"] in asked
+    assert mine == theirs
+    assert [chunk["index"] for chunk in mine] == [0, 1, 2]
+    keys = [base64.b64decode(chunk["key"]) for chunk in mine]
+    assert [len(key) for key in keys] == [24] * 3
+    return keys + [chunk["key"].encode() for chunk in mine]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import LinkError
 from qkdpp.delivery.channel import MOST_BYTES, MemoryChannel, StreamChannel, memory_pair
-from qkdpp.delivery.peer import DECODER, LinkedPeer, PeerUnreachableError, Reserve, awaited
+from qkdpp.delivery.messages import DECODER, Reserve
+from qkdpp.delivery.peer import LinkedPeer
+from qkdpp.delivery.streams import PeerUnreachableError, awaited
 from qkdpp.keystore import FileWrapping, KeysNotFoundError, KeyStore, NotEnoughKeyError, NotMetError, create_kek
 
 NBYTES = 4096

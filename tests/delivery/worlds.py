@@ -120,20 +120,32 @@ class World:
 
     def _open(self, own: str) -> KeyStore:
         kek = self.folder / f"{own}.kek"
-        create_kek(kek, OsEntropy())
+        if not kek.exists():
+            create_kek(kek, OsEntropy())
         return KeyStore(self.folder / own, own, FileWrapping(kek), clock=lambda: self.now, alarm=self.alarms.append)
 
     def __enter__(self) -> World:
         self._thread.start()
         self.fill(2)
         try:
-            self.meeting = self._serve("kme-a", 'listen = ":0"').peers["kme-b"]
-            self._serve("kme-b", f'connect = ":{self.meeting}"')
-            self.wait(lambda: all(self.link(own).met for own in KMES))
+            self._meet()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _meet(self) -> None:
+        self.meeting = self._serve("kme-a", 'listen = ":0"').peers["kme-b"]
+        self._serve("kme-b", f'connect = ":{self.meeting}"')
+        self.wait(lambda: all(self.link(own).met for own in KMES))
+
+    def again(self) -> None:
+        """Both key managers end, stores and all, and start anew."""
+        for own in KMES:
+            self.leave(own)
+            self.stores[own].close()
+        self.stores = {own: self._open(own) for own in KMES}
+        self._meet()
 
     def __exit__(self, *_: object) -> None:
         for own in list(self._ends):
