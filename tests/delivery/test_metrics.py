@@ -20,6 +20,9 @@ def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
         with world.client("sae-a") as master, world.client("sae-b") as slave:
             keys = master.get("sae-b", 3)
             slave.fetch("sae-a", [key.key_id for key in keys])
+            source = master.open_stream("sae-a", "sae-b")
+            slave.open_stream("sae-a", "sae-b", stream_id=source.stream_id)
+            source.wait(OUT_S)
         world.ask("sae-a", "GET", "/api/v1/keys/made-up/made-up")
         world.ask("sae-a", "GET", "/api/v1/keys/nobody/status")
         texts = {}
@@ -27,7 +30,8 @@ def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=OUT_S) as got:
                 texts[own] = got.read().decode()
         assert {f.name for f in text_string_to_metric_families(texts["kme-a"])} == SPECIFIED | {
-            "qkdpp_key_store_alarms"
+            "qkdpp_key_store_alarms",
+            "qkdpp_stream_chunks",
         }
         shown = {
             (own, sample.name, *sorted(sample.labels.values())): sample.value
@@ -37,7 +41,9 @@ def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
         }
     assert shown["kme-a", "qkdpp_keys_delivered_total", "master", "sae-a"] == 3
     assert shown["kme-b", "qkdpp_keys_delivered_total", "sae-b", "slave"] == 3
+    assert shown["kme-a", "qkdpp_stream_chunks_total", "sae-a", "source"] == 1
     assert shown["kme-a", "qkdpp_api_requests_total", "200", "enc_keys"] == 1
+    assert shown["kme-b", "qkdpp_api_requests_total", "200", "open_connect"] == 1
     assert shown["kme-a", "qkdpp_api_requests_total", "404", "other"] == 1
     assert shown["kme-a", "qkdpp_api_requests_total", "400", "status"] == 1
     assert shown["kme-a", "qkdpp_km_link_up", "kme-b"] == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from worlds import BLOCK_BYTES, KMES, World
+from worlds import BLOCK_BYTES, KMES, OUT_S, World
 
 from qkdpp.delivery import DeliveryError, Stream
 
@@ -207,12 +207,12 @@ def test_too_little_key_and_then_enough(world: World) -> None:
     with world.client("sae-a") as a, world.client("sae-b") as b:
         source = a.open_stream("sae-a", "sae-b", Key_chunk_size=2048, Timeout=100)
         destination = b.open_stream("sae-a", "sae-b", stream_id=source.stream_id)
-        assert [destination.get().index for _ in range(2)] == [0, 1]
+        assert [destination.wait(OUT_S).index for _ in range(2)] == [0, 1]
         for end in (destination, source):
             refused = until_refused(end, 3)
             assert (refused.code, refused.status) == (503, 2)
         world.fill(4)
-        assert destination.get() == source.get()
+        assert destination.wait(OUT_S) == source.wait(OUT_S)
 
 
 def test_a_waiting_application_gets_its_chunk_as_soon_as_there_is_key(world: World) -> None:
@@ -231,7 +231,7 @@ def test_max_bps_holds_a_stream_back(world: World) -> None:
     with world.client("sae-a") as a, world.client("sae-b") as b:
         source = a.open_stream("sae-a", "sae-b", Max_bps=1, Timeout=100)
         b.open_stream("sae-a", "sae-b", stream_id=source.stream_id)
-        assert source.get().index == 0
+        assert source.wait(OUT_S).index == 0
         with pytest.raises(DeliveryError, match="Max_bps") as refused:
             source.get()
         assert (refused.value.code, refused.value.status) == (503, 2)
@@ -265,7 +265,7 @@ def test_without_the_peer_there_is_no_link(world: World) -> None:
     with world.client("sae-a") as a, world.client("sae-b") as b:
         source = a.open_stream("sae-a", "sae-b", Timeout=100)
         b.open_stream("sae-a", "sae-b", stream_id=source.stream_id)
-        assert source.get().index == 0
+        assert source.wait(OUT_S).index == 0
         world.leave("kme-b")
         refused = until_refused(source, 3)
         assert (refused.code, refused.status) == (503, 4)
