@@ -133,12 +133,12 @@ def test_faults_of_the_simulated_unit(
     with pytest.raises(InstrumentError, match="not now"):
         unit.send("H")
     simulated.faults.discard("refuses")
-    monkeypatch.setattr(SimTransmitter, "LATE_S", 8.0)
+    monkeypatch.setattr(Transmitter, "timeout_s", 1.0)
     for fault in ("no_reply", "late_reply"):
         simulated.faults.add(fault, times=1)
         with pytest.raises(TransportTimeout):
             unit.totals(epoch, 0, 400_000, 12)
-        clock.advance(10.0)
+        clock.advance(3.0)
         assert (unit.lookup(epoch, np.arange(5)) < 12).all()
     simulated.faults.add("garbage", times=1)
     with pytest.raises(ReplyError):
