@@ -24,7 +24,8 @@ from qkdpp.delivery.config import Delivery, address
 from qkdpp.delivery.identity import server_context
 from qkdpp.delivery.meeting import meeting
 from qkdpp.delivery.metrics import Metrics
-from qkdpp.delivery.peer import LinkedPeer, Peer, awaited
+from qkdpp.delivery.peer import LinkedPeer, Peer
+from qkdpp.delivery.streams import awaited
 from qkdpp.keystore import KeyStore, StoreError, wrapping_of
 from qkdpp.link.tcp import Address
 
