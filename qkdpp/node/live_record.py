@@ -39,6 +39,11 @@ class LiveRecord:
         self.codes = np.empty(0, dtype=np.uint8)
         self.totals_asked: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all was asked of the transmitter that the block needs."""
+        return bool(self.asked.size and self.totals_asked.size)
+
     def __repr__(self) -> str:
         return f"LiveRecord(epoch={self._epoch}, first={self._first}, n_pulses={self.n_pulses})"
 

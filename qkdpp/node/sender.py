@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
 from qkdpp.protocols.parameters import Parameters
+
+STATES_S = 10.0
+"""So long a new epoch waits for blocks of the one before to have their states looked up."""
 
 _log = logging.getLogger("qkdpp.node")
 
@@ -113,6 +117,8 @@ class Sender:
             self._runner.send_control(self._asked[1])
             return
         try:
+            if ask.mode == "RANDOM":
+                await self._states_taken()
             epoch = await asyncio.to_thread(self._obey, ask.mode)
             answer = Asked(number=ask.number, epoch=epoch)
             self.progress.doing, self.progress.trouble = f"sending {ask.mode}", ""
@@ -123,6 +129,13 @@ class Sender:
             answer = Asked(number=ask.number, epoch=0, error=str(error))
         self._asked = (ask.number, answer)
         self._runner.send_control(answer)
+
+    async def _states_taken(self) -> None:
+        """Waits until blocks under way have their states: the unit forgets them when a new epoch begins."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATES_S):
+                while not all(record.complete for record in self._records.values()):
+                    await asyncio.sleep(0.02)
 
     def _obey(self, mode: str) -> int:
         if mode == "RANDOM":

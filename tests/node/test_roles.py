@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from two_nodes import connected, make, stop
 
 from qkdpp.core.errors import DeviceError, LinkError
 from qkdpp.node import receiver as receiver_module
-from qkdpp.node.live_messages import Propose
+from qkdpp.node import sender as sender_module
+from qkdpp.node.live_messages import Ask, Propose
 from qkdpp.node.receiver import Plan, Receiver
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sender import Sender
@@ -86,3 +88,46 @@ def test_a_block_that_is_not_begun_leaves_nothing_behind(tmp_path: Path) -> None
         asyncio.run(role.heard(Propose(block=block, epoch=1, first=0, count=10)))
     assert not role._records
     assert not recorder._entropies
+
+
+def test_a_new_epoch_waits_until_blocks_under_way_have_their_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    class Unit:
+        def start(self) -> int:
+            done.append("epoch")
+            return 2
+
+        def lookup(self, epoch: int, slots: np.ndarray) -> np.ndarray:
+            return np.zeros(slots.size, dtype=np.uint8)
+
+        def totals(self, *_: int) -> np.ndarray:
+            done.append("totals")
+            return np.zeros(12, dtype=np.int64)
+
+        def release(self, *_: int) -> None: ...
+
+    class Open:
+        async def open(self, *_: object) -> None: ...
+
+        def send_control(self, message: object) -> None: ...
+
+    parameters: Any = SimpleNamespace(source=SimpleNamespace(intensities=[0.6, 0.2, 0.0]), sync_string=None)
+    recorder: Any = SimpleNamespace(entropy=lambda block: None)
+    role = Sender(Open(), Unit(), parameters, recorder=recorder, now=lambda: 0.0, progress=Progress())  # type: ignore[arg-type]
+
+    async def main() -> None:
+        await role.heard(Propose(block=1, epoch=1, first=0, count=10))
+        asking = asyncio.create_task(role.heard(Ask(number=1, mode="RANDOM")))
+        await asyncio.sleep(0.05)
+        assert done == []
+        role._records[1].lookup(np.arange(3))
+        role._records[1].totals()
+        await asking
+        assert done == ["totals", "epoch"]
+        await role.heard(Propose(block=2, epoch=2, first=0, count=10))
+        monkeypatch.setattr(sender_module, "STATES_S", 0.05)
+        await role.heard(Ask(number=2, mode="RANDOM"))
+        assert done[2:] == ["epoch"]
+
+    asyncio.run(main())
