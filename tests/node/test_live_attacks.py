@@ -4,12 +4,14 @@ One laboratory and two ``qkdpp run``; Eve is switched by the laboratory's contro
 instruments stand as a calibration leaves them, so that no time goes into calibrating again.
 """
 
+import contextlib
 import json
 import math
+import sqlite3
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from qkdpp.keystore.look import stock
 from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.sim.lab import build_world, read_lab
 
-BLOCK_S, LATE_S = 3.0, 1.5
+BLOCK_S = 3.0
 PLAN = load("backbone-625mhz")
 MU, P = np.array(PLAN.source.intensities), np.array(PLAN.source.p_intensity)
 SHARE, SHIFT_PS, STRAY_HZ = 0.3, 110.0, 20_000.0
@@ -77,13 +79,11 @@ class Watch:
             if one:
                 return Block(self.bob.blocks()[n - 1], clicks, self.table("qkdpp_qber_ratio", found))
 
-    def after(self, moment: float, block_s: float = BLOCK_S) -> Block:
-        """The next block all of whose tags came after ``moment``."""
-        while True:
-            block = self.next()
-            ended = datetime.fromisoformat(block.row["time"]).timestamp()
-            if ended - block_s - LATE_S > moment:
-                return block
+    def after(self, changed: Callable[[Block], bool]) -> Block:
+        """The block that follows the first one in which a change shows: all of its tags came afterwards."""
+        while not changed(self.next()):
+            pass
+        return self.next()
 
 
 def order(lab, line: str) -> float:
@@ -115,9 +115,11 @@ def seen(tmp_path_factory):
             watch = Watch(bob, port)
             found["honest"] = watch.next(), watch.next()
             found["quiet"] = alice.alarms() + bob.alarms()
-            found["intercept"] = watch.after(order(lab, f"eve intercept {SHARE}"))
+            order(lab, f"eve intercept {SHARE}")
+            found["intercept"] = watch.after(lambda block: error_rate(block)[0] > 0.03)
             order(lab, "eve intercept 0")
-            found["splitting"] = watch.after(order(lab, "eve splitting on"))
+            order(lab, "eve splitting on")
+            found["splitting"] = watch.after(lambda block: decoy_ratio(block)[0] < 0.25)
             order(lab, "eve splitting off")
             found["pulled"] = pulled(lab, bob, watch)
             found["blinding"] = stopped(lab, "eve blinding on", alice, bob, watch)
@@ -131,18 +133,17 @@ def seen(tmp_path_factory):
 
 
 def pulled(lab, bob: NodeProcess, watch: Watch) -> dict:
-    """A current meter without its cable for some seconds, then stray light."""
+    """A current meter without its cable for two blocks and a half, then stray light."""
     epoch = bob.blocks()[-1]["epoch"]
     order(lab, "fault bob/current-X0 disconnect")
     bob.wait_until(lambda: "no_current" in bob.alarms())
-    time.sleep(1.0)
     ended = len(bob.blocks())
-    time.sleep(BLOCK_S)
-    waited = len(bob.blocks()) - ended
+    time.sleep(2.5 * BLOCK_S)
+    ended = len(bob.blocks()) - ended
     order(lab, f"stray {STRAY_HZ}")
     order(lab, "mend bob/current-X0 disconnect")
-    bob.wait_until(lambda: "dark_counts" in bob.alarms())
-    return {"epochs": (epoch, bob.blocks()[-1]["epoch"]), "waited": waited}
+    bob.wait_until(lambda: "dark_counts" in bob.alarms() and bob.blocks()[-1]["epoch"] > epoch)
+    return {"ended": ended, "alarms": bob.alarms(), "security": bob.security()}
 
 
 def stopped(lab, line: str, alice: NodeProcess, bob: NodeProcess, watch: Watch) -> dict:
@@ -197,6 +198,13 @@ def test_intercept_and_resend_costs_a_quarter_of_its_share_and_no_photon(seen):
     assert shown.row["abort"]
 
 
+def decoy_ratio(block: Block) -> tuple[float, float]:
+    """Yield of the decoy over that of the signal, noise taken off, and its standard deviation."""
+    (signal, decoy, vacuum), error = block.yields
+    ratio = (decoy - vacuum) / (signal - vacuum)
+    return ratio, math.hypot(error[1], error[2]) / (signal - vacuum) + ratio * error[0] / signal
+
+
 def several_sent_on(mu: float, detected: float) -> float:
     """Click probability if Eve keeps one photon, sends the others on without loss, and blocks single ones."""
     term, total = math.exp(-mu) * mu, 0.0
@@ -215,9 +223,7 @@ def test_photon_number_splitting_shows_in_the_yields_of_the_decoys(seen):
         "splitting": several_sent_on(MU[1], detected) / several_sent_on(MU[0], detected),
     }
     for name, block in (("honest", seen["honest"][1]), ("splitting", seen["splitting"])):
-        (signal, decoy, vacuum), error = block.yields
-        ratio = (decoy - vacuum) / (signal - vacuum)
-        sigma = math.hypot(error[1], error[2]) / (signal - vacuum) + ratio * error[0] / signal
+        ratio, sigma = decoy_ratio(block)
         print(f"{name}: decoy over signal {ratio:.4f}, expected {expected[name]:.4f}, sigma {sigma:.4f}")
         assert abs(ratio - expected[name]) < SIGMAS * sigma
     assert seen["splitting"].row["secret_bits"] == 0
@@ -225,9 +231,13 @@ def test_photon_number_splitting_shows_in_the_yields_of_the_decoys(seen):
 
 
 def test_no_block_begins_while_a_current_is_unknown_and_an_epoch_begins_when_it_is_back(seen):
-    before, after = seen["pulled"]["epochs"]
-    assert after > before
-    assert seen["pulled"]["waited"] == 0
+    assert seen["pulled"]["ended"] <= 1, "what was under way"
+    assert seen["pulled"]["security"] == []
+
+
+def test_warnings_are_raised_on_the_way(seen):
+    """By intercepted pulses, a pulled cable and stray light."""
+    assert {"qber_warning", "no_current", "dark_counts"} <= set(seen["pulled"]["alarms"])
 
 
 @pytest.mark.parametrize(("name", "alarms"), [("blinding", {"detector_current"}), ("shift", {"unequal_detectors"})])
@@ -255,6 +265,10 @@ def test_blinding_is_seen_within_a_second_or_two(seen):
 
 def test_nothing_of_it_can_be_given_out(seen):
     for name in ("alice", "bob"):
+        with contextlib.closing(sqlite3.connect(seen["folder"] / f"{name}.store" / "keys.sqlite")) as db:
+            log = [words for (words,) in db.execute("SELECT sae FROM event WHERE kind = 'burned'")]
+        blocks = {row["block"] for run in seen["blinding"]["runs"] for row in rows(run) if row["secret_bits"]}
+        assert {f"block {block}: detector_current" for block in blocks} <= set(log)
         _, (link,), broken = stock(seen["folder"] / f"{name}.store")
         assert broken is None
         assert (link.available, link.incoming, link.resting, link.pending) == (0, 0, 0, 0)

@@ -1,24 +1,22 @@
 """The long form of the attacks: after real calibrations, on a wandering fibre, several shares, a cut fibre."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from test_live_attacks import SIGMAS, Watch, error_rate, order, rows, stopped
+from test_live_attacks import SIGMAS, Block, Watch, decoy_ratio, error_rate, order, rows, stopped
 from two_processes import change, free_port, laboratory, trial, two_nodes
 
 BLOCK_S, BLOCKS = 6.0, 4
 
 
-def measured(watch: Watch, moment: float) -> tuple[float, float, float, list[dict]]:
-    """Error rate of the signal with its statistical error over some blocks that began after ``moment``."""
-    while True:
-        found = [watch.after(moment, BLOCK_S) for _ in range(BLOCKS)]
-        if all(block.clicks[0].sum() for block in found):
-            break
+def measured(watch: Watch, changed: Callable[[Block], bool]) -> tuple[float, float, list[dict]]:
+    """Error rate of the signal with its statistical error over some blocks after a change; their rows."""
+    found = [watch.after(changed), *(watch.next() for _ in range(BLOCKS - 1))]
     rates, clicks = np.array([error_rate(block) for block in found]).T
     mean = float(np.average(rates, weights=clicks))
-    return mean, float(np.sqrt(mean * (1 - mean) / clicks.sum())), float(clicks.sum()), [b.row for b in found]
+    return mean, float(np.sqrt(mean * (1 - mean) / clicks.sum())), [block.row for block in found]
 
 
 @pytest.mark.soak
@@ -34,18 +32,23 @@ def test_attacks_at_length(tmp_path):
         with two_nodes(folder) as (alice, bob):
             watch = Watch(bob, port)
             bob.wait_for_keys(1)
-            usual, sigma, _, before = measured(watch, time.time())
+            usual, sigma, before = measured(watch, lambda block: True)
+            last = usual
             assert all(row["secret_bits"] for row in before)
             print(f"\nno Eve: {usual:.4%} +- {sigma:.4%}, {[row['secret_bits'] for row in before]} bits")
             for share in (0.05, 0.1, 0.2, 0.4):
-                found, own, _, shown = measured(watch, order(lab, f"eve intercept {share}"))
                 expected = usual + share * (0.25 - usual / 2)
+                limit = (last + expected) / 2
+                order(lab, f"eve intercept {share}")
+                found, own, shown = measured(watch, lambda block, limit=limit: error_rate(block)[0] > limit)
+                last = expected
                 keys = [row["secret_bits"] for row in shown]
                 print(f"intercept {share:.0%}: {found:.4%} +- {own:.4%}, expected {expected:.4%}; {keys} bits")
                 assert abs(found - expected) < SIGMAS * np.hypot(own, sigma) + 0.002, "and what the fibre has wandered"
                 assert share < 0.2 or not any(keys)
             order(lab, "eve intercept 0")
-            _, _, _, shown = measured(watch, order(lab, "eve splitting on"))
+            order(lab, "eve splitting on")
+            _, _, shown = measured(watch, lambda block: decoy_ratio(block)[0] < 0.25)
             print(f"splitting: {[row['abort'] for row in shown]}")
             assert not any(row["secret_bits"] for row in shown)
             order(lab, "eve splitting off")
