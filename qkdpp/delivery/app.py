@@ -18,12 +18,13 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
-from qkdpp.delivery import requests
+from qkdpp.delivery import multicast, requests
 from qkdpp.delivery.answers import CALLER, RETRY_S, answer, refused
 from qkdpp.delivery.bodies import Error, KeyContainer, KeyIds, KeyItem, KeyRequest, Status
 from qkdpp.delivery.config import Delivery
 from qkdpp.delivery.identity import Allowance, names
 from qkdpp.delivery.metrics import Metrics
+from qkdpp.delivery.multicast import Homes
 from qkdpp.delivery.openapi import describe
 from qkdpp.delivery.peer import Peer
 from qkdpp.delivery.requests import BAD_REQUEST, UNAUTHORISED, UNAVAILABLE, Refusal, Wanted
@@ -121,19 +122,26 @@ class Application:
             raise Refusal(UNAUTHORISED, "the client certificate belongs to no SAE of this KME")
         return known.pop()
 
-    def _peer(self, slave: str) -> str:
-        """Name of the key manager of a slave."""
-        sae = self._delivery.applications.get(slave)
-        if sae is None:
-            raise Refusal(BAD_REQUEST, "unknown slave SAE")
-        if sae.kme not in self._peers:
+    def _homes(self, *slaves: str) -> Homes:
+        """Where slaves are; at least one is at the other end of a link."""
+        peers: dict[str, list[str]] = {}
+        here = []
+        for slave in slaves:
+            sae = self._delivery.applications.get(slave)
+            if sae is None:
+                raise Refusal(BAD_REQUEST, "unknown slave SAE")
+            if sae.kme in self._peers:
+                peers.setdefault(sae.kme, []).append(slave)
+            else:
+                here.append(slave)
+        if not peers:
             raise Refusal(BAD_REQUEST, "the slave SAE belongs to this KME, not to the other end of a link")
-        return sae.kme
+        return Homes(peers=peers, here=here)
 
     async def _status(self, request: web.Request) -> web.Response:
         requests.query(request.query.items(), ())
         slave, limits = request.match_info["sae"], self._limits
-        name = self._peer(slave)
+        (name,) = self._homes(slave).peers
         stock, nbytes = await self._peers[name].status(), limits.key_size // 8
         up = self._peers[name].up and not stock.closed
         status = Status(
@@ -158,19 +166,27 @@ class Application:
         else:
             requests.query(request.query.items(), ())
             asked = requests.decode(await request.read() or b"{}", KeyRequest)
-        peer = self._peer(slave)
         wanted = requests.wanted(asked, slave, master, self._limits)
-        if any(self._peer(other) != peer for other in wanted.slaves):
-            raise Refusal(BAD_REQUEST, "additional slave SAEs shall belong to the KME of the slave SAE")
+        homes = self._homes(*wanted.slaves)
+        if len(homes.peers) > 1 and wanted.number * wanted.nbytes > multicast.MOST_BYTES:
+            most = 8 * multicast.MOST_BYTES
+            raise Refusal(BAD_REQUEST, f"number times size shall be at most {most} bits for slave SAEs of several KMEs")
         try:
-            await self._check_age(self._peers[peer], wanted)
-            keys = await self._peers[peer].keys(
-                wanted.number, wanted.nbytes, master=master, slaves=wanted.slaves, ttl_s=wanted.ttl_s
-            )
+            await self._check_age(self._peers[next(iter(homes.peers))], wanted)
+            keys = await self._keys(homes, wanted, master)
         except (StoreError, PeerUnreachableError) as error:
             LOGGER.warning("no key for %s and %s: %s", master, slave, error)
             raise self._refusal_of(error) from error
         return self._container(keys, master, "master")
+
+    async def _keys(self, homes: Homes, wanted: Wanted, master: str) -> list[Key]:
+        number, nbytes, ttl_s = wanted.number, wanted.nbytes, wanted.ttl_s
+        if len(homes.peers) > 1 or homes.here:
+            return await multicast.multicast(
+                self._store, self._peers, homes, number, nbytes, master=master, ttl_s=ttl_s
+            )
+        ((peer, slaves),) = homes.peers.items()
+        return await self._peers[peer].keys(number, nbytes, master=master, slaves=slaves, ttl_s=ttl_s)
 
     async def _check_age(self, peer: Peer, wanted: Wanted) -> None:
         """Keys come from the oldest material first, so its age bounds theirs."""

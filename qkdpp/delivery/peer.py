@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -63,10 +63,13 @@ class Peer(Protocol):
         """Stock and state of the link."""
         ...
 
-    async def agree(self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]) -> Agreed[T]:
-        """Asks the store for a job, tells the peer of its result, and waits for the answer.
+    def agree(
+        self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]
+    ) -> Coroutine[Any, Any, Agreed[T]]:
+        """Asks the store for a job, tells the peer of its result, and gives what waits for the answer; to be awaited.
 
-        Raises what the job raises, and PeerUnreachableError, without asking for it, if the peer is not connected.
+        The job is asked for, and its message is in the queue, when this returns: so no other can come between. Raises
+        PeerUnreachableError, without asking for it, if the peer is not connected; later what the job raises.
         """
         ...
 
@@ -123,7 +126,9 @@ class LinkedPeer:
             raise PeerUnreachableError(f"{self.name}: {agreed.refused}")
         return await awaited(self.link.commit(agreed.result.key_ids))
 
-    async def agree(self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]) -> Agreed[T]:
+    def agree(
+        self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]
+    ) -> Coroutine[Any, Any, Agreed[T]]:
         """See :class:`Peer`."""
         connection = self._now
         if connection is None:
@@ -136,6 +141,11 @@ class LinkedPeer:
         connection.outgoing.put_nowait(
             (doing, lambda done: None if done.exception() else message_of(own, done.result()))
         )
+        return self._agreed(connection, own, doing, answer)
+
+    async def _agreed(
+        self, connection: _Connection, own: int, doing: Future[T], answer: asyncio.Future[str]
+    ) -> Agreed[T]:
         try:
             result = await awaited(doing)
             try:

@@ -84,9 +84,9 @@ class Wire(Protocol):
     @property
     def up(self) -> bool: ...  # noqa: D102
 
-    async def agree(  # noqa: D102
+    def agree(  # noqa: D102
         self, job: Callable[[], Future[T]], message_of: Callable[[int, T], Message]
-    ) -> Agreed[T]: ...
+    ) -> Coroutine[Any, Any, Agreed[T]]: ...
 
     def tell(self, after: Future[Any], message: Message) -> None: ...  # noqa: D102
 

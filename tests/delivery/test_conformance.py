@@ -48,7 +48,6 @@ REFUSED = [
     (get_key(additional_slave_SAE_IDs=["nobody"]), None),
     (get_key(additional_slave_SAE_IDs=["sae-b"]), None),
     (get_key(additional_slave_SAE_IDs=["sae-b2", "sae-b2"]), None),
-    (get_key(additional_slave_SAE_IDs=["sae-slow"]), None),
     (("POST", f"{KEYS}/nobody/dec_keys", {"key_IDs": [{"key_ID": ID}]}), NOT_FOUND),
     # types
     *[(get_key(number=value), MALFORMED) for value in (0, -1, 1.0, 1.5, True, None, "1", [1], {}, 10**30 * 1.0)],

@@ -86,6 +86,17 @@ def test_multicast(world: World) -> None:
                 client.fetch("sae-a", ids)
 
 
+def test_a_slave_at_the_masters_own_key_manager(world: World) -> None:
+    with world.client("sae-a") as master, world.client("sae-b") as far, world.client("sae-slow") as near:
+        keys = master.get("sae-b", 2, additional_slaves=["sae-slow"])
+        ids = [key.key_id for key in keys]
+        assert near.fetch("sae-a", ids) == far.fetch("sae-a", ids) == keys
+        with pytest.raises(DeliveryError, match="not found"):
+            far.fetch("sae-a", ids)
+        (turned,) = master.get("sae-slow", additional_slaves=["sae-b"])
+        assert far.fetch("sae-a", [turned.key_id]) == [turned]
+
+
 def test_an_identifier_is_percent_encoded_once(world: World) -> None:
     got = world.ask("sae-a", "GET", f"/api/v1/keys/{quote(ODD, safe='')}/status")
     assert got.body["slave_SAE_ID"] == ODD
