@@ -23,7 +23,7 @@ from qkdpp.core.ledger import Side
 from qkdpp.core.stage import Message
 from qkdpp.kernels.polyhash import poly_hash
 from qkdpp.link.auth import xor
-from qkdpp.link.hello import Confirm
+from qkdpp.link.hello import Confirm, Leave
 from qkdpp.link.pool import LANES, PAD_BYTES, Pool
 
 DOMAIN: Final = b"qkdpp ctrl 1"
@@ -36,7 +36,7 @@ class Codec:
     """Control messages as MessagePack; ``types`` are those the node registered."""
 
     def __init__(self, types: Sequence[type[Message]]) -> None:
-        self._types = (Confirm, *types)
+        self._types = (Confirm, Leave, *types)
         self._decoder = msgspec.msgpack.Decoder[Any](reduce(or_, self._types))
 
     def encode(self, message: Message) -> bytes:

@@ -59,4 +59,15 @@ class Failed:
     remedy: str
 
 
-Event: TypeAlias = Up | Down | BlockFrame | Control | PeerLeft | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """Something that arrived cannot be believed: an alarm, and what a person may look at.
+
+    The connection is given up, as if it had been cut, and made again. ``Down`` follows.
+    """
+
+    aborted: Aborted
+    remedy: str
+
+
+Event: TypeAlias = Up | Down | BlockFrame | Control | PeerLeft | Failed | Suspect

@@ -12,17 +12,16 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.core.ledger import Side
 from qkdpp.core.stage import Message
 from qkdpp.link.outer import MAX_GREETING_BYTES
 
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 """Of outer frames' payloads, control messages and what both sides do with them."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """First frame of either side on every connection. Not authenticated: what counts is repeated in Confirm.
+    """First frame of either side on every connection. Not authenticated: what counts is said again in Confirm.
 
     ``parameters`` are the public parameters by name, ``digest`` is :func:`digest` of them; ``filled``, ``sent`` and
     ``accepted`` are the numbers of the pool; ``received`` gives, by incarnation of the peer, how many of its frames
@@ -57,6 +56,10 @@ class Confirm(Message, frozen=True, kw_only=True):
     accepted: int
 
 
+class Leave(Message, frozen=True, kw_only=True):
+    """Last control message of a side that ends: it starts nothing more in this session."""
+
+
 def named_fields(value: msgspec.Struct) -> dict[str, str]:
     """The fields of nested structs as ``section.field`` and canonical JSON."""
     fields: dict[str, str] = {}
@@ -77,20 +80,20 @@ def digest(parameters: Mapping[str, str]) -> bytes:
     return hashlib.sha256(msgspec.json.encode(dict(parameters), order="sorted")).digest()
 
 
-def differences(own: Hello, theirs: Hello) -> dict[str, tuple[str, str]]:
-    """Own and peer's value of every field that must agree and does not.
+def differences(own: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Own and peer's value of every parameter that differs."""
+    pairs = {name: (own.get(name, "absent"), theirs.get(name, "absent")) for name in sorted(own.keys() | theirs.keys())}
+    return {name: values for name, values in pairs.items() if values[0] != values[1]}
 
-    Raises RemoteProtocolError if the peer's digest is not that of its fields.
-    """
-    if theirs.digest != digest(theirs.parameters):
-        raise RemoteProtocolError("Hello: the digest is not that of the parameters")
+
+def incompatible(own: Hello, theirs: Hello) -> dict[str, tuple[str, str]]:
+    """Own and peer's value of what must fit before the two can talk at all."""
     found: dict[str, tuple[str, str]] = {}
     if own.wire_version != theirs.wire_version:
-        found["wire version"] = (str(own.wire_version), str(theirs.wire_version))
+        found["wire version: install the same version on both sides"] = (
+            str(own.wire_version),
+            str(theirs.wire_version),
+        )
     if own.role == theirs.role:
-        found["role (one must be alice, the other bob)"] = (own.role, theirs.role)
-    for name in sorted(own.parameters.keys() | theirs.parameters.keys()):
-        values = own.parameters.get(name, "absent"), theirs.parameters.get(name, "absent")
-        if values[0] != values[1]:
-            found[name] = values
+        found["role: one must be alice, the other bob"] = (own.role, theirs.role)
     return found

@@ -5,8 +5,11 @@ anybody's. Guarantees, while both processes live: every frame sent is delivered
 once, in order, byte for byte the same over any number of connections. When
 either process was started again there is a new session, announced by ``Up``
 with ``resumed`` false, and nothing of an earlier one is delivered any more.
-Control messages are delivered only if their tag verifies. States and their
-transitions are in ``qkdpp.link.states``.
+Control messages are delivered only if their tag verifies. What carries no tag
+(greeting, acknowledgements, BYE, REFUSE) can at most cost the connection or,
+if it spoils the numbers, the session: then a new one begins by itself. The link
+is given up for good only for what a valid tag proves, or when the own pool is
+used up. States and their transitions are in ``qkdpp.link.states``.
 
 The user calls :meth:`Session.connected`, feeds :meth:`receive`, calls
 :meth:`tick` a few times a second and writes what :meth:`outgoing` gives.
@@ -14,6 +17,7 @@ The user calls :meth:`Session.connected`, feeds :meth:`receive`, calls
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,9 +28,10 @@ from qkdpp.core.errors import AuthenticationError, LinkError, LocalProtocolError
 from qkdpp.core.ledger import Side
 from qkdpp.core.stage import Message
 from qkdpp.link import frame as frames
+from qkdpp.link.allowance import Allowance
 from qkdpp.link.control import Codec, ControlAuth
-from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft, Up
-from qkdpp.link.hello import WIRE_VERSION, Confirm, Hello, differences, digest
+from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft, Suspect, Up
+from qkdpp.link.hello import WIRE_VERSION, Confirm, Hello, Leave, differences, digest, incompatible
 from qkdpp.link.outer import MAX_GREETING_BYTES, MAX_PAYLOAD_BYTES, Outer, Reader, Type
 from qkdpp.link.pool import PeerSeen, Pool
 from qkdpp.link.states import Move, State, moved
@@ -34,6 +39,14 @@ from qkdpp.link.stream import Stream
 
 BEAT_S: Final = 1.0
 DEAD_S: Final = 5.0
+CONFIRM_S: Final = 10.0
+"""A connection on which the peer has not proved itself after so long is given up."""
+SESSIONS_AT_ONCE: Final = 16
+SESSION_EVERY_S: Final = 10.0
+"""New sessions for which Alice spends pads: so many in a row, then one in so many seconds."""
+MOST_TOLD_BYTES: Final = 2000
+"""What is repeated of a peer's reason."""
+_ALTERED: Final = "somebody alters messages, or the two pools are not copies of one another"
 CHUNK_BYTES: Final = 1 << 20
 """What :meth:`Session.outgoing` gives at once, unless one frame is larger."""
 _ABROAD: Final = (State.AGREED, State.RUNNING, State.DRAINING)
@@ -75,14 +88,17 @@ class Session:
         self._stream: Stream | None = None
         self._active: Stream | None = None
         self._candidate: Stream | None = None
-        self._auths: dict[int, ControlAuth] = {}
+        self._auths: dict[Stream, ControlAuth] = {}
+        self._allowance = Allowance(SESSIONS_AT_ONCE, SESSION_EVERY_S)
         self._greeting: Hello | None = None
         self._up: Up | None = None
         self._leaving = self._bye_sent = self._bye_heard = False
+        self._said_leave: Stream | None = None
+        self._heard_leave: Stream | None = None
         self._reader = Reader()
         self._ready: list[bytes] = []
         self._beat = False
-        self._heard_s = self._beat_s = 0.0
+        self._heard_s = self._beat_s = self._connected_s = 0.0
 
     @property
     def established(self) -> bool:
@@ -103,7 +119,7 @@ class Session:
     def send_control(self, message: Message) -> None:
         """Seals and queues a control message. Raises Abort(POOL_EXHAUSTED)."""
         stream = self._established()
-        stream.push(Type.CONTROL, self._auths[stream.peer].seal(self._codec.encode(message)))
+        stream.push(Type.CONTROL, self._auths[stream].seal(self._codec.encode(message)))
 
     def taken(self, n_bytes: int) -> None:
         """The user is done with BLOCK frames of so many bytes: the peer may send more."""
@@ -114,9 +130,17 @@ class Session:
         """Takes leave once everything sent is acknowledged; ``finished`` tells when. Final."""
         self._leaving = True
         if self.state is State.RUNNING:
-            self._move(Move.LEAVING)
+            self._leave(self._established())
         elif self.state is State.CLOSED:
             self.finished = True
+
+    def _leave(self, stream: Stream) -> None:
+        """Says so under a tag, once in a session; without a pad left the peer sees nothing but a lost connection."""
+        if self._said_leave is not stream:
+            self._said_leave = stream
+            with contextlib.suppress(Abort):
+                stream.push(Type.CONTROL, self._auths[stream].seal(self._codec.encode(Leave())))
+        self._move(Move.LEAVING)
 
     def _established(self) -> Stream:
         if self._stream is None:
@@ -130,7 +154,7 @@ class Session:
         self._move(Move.CONNECTED)
         self._reader, self._ready, self._active = Reader(), [], None
         self._bye_sent = self._bye_heard = self._beat = False
-        self._heard_s = self._beat_s = now_s
+        self._heard_s = self._beat_s = self._connected_s = now_s
         self._ready.append(
             Outer(type=Type.HELLO, sender=self.incarnation, payload=stage.encode(self._hello())).encode()
         )
@@ -148,6 +172,8 @@ class Session:
             return []
         if now_s - self._heard_s > DEAD_S:
             return self.disconnected(f"nothing heard for {DEAD_S:g} s")
+        if self.state in (State.HELLO, State.AGREED) and now_s - self._connected_s > CONFIRM_S:
+            return self.disconnected(f"the peer has not proved itself within {CONFIRM_S:g} s")
         if now_s - self._beat_s >= BEAT_S:
             self._beat, self._beat_s = True, now_s
         return []
@@ -165,11 +191,18 @@ class Session:
         except (LinkError, RemoteProtocolError) as error:
             events += self.disconnected(str(error))
         except AuthenticationError as error:
-            aborted = Aborted(reason=AbortReason.AUTHENTICATION_FAILED, evidence={"error": str(error)})
-            events += self._refuse(aborted, "somebody alters messages, or the two pools are not copies of one another")
+            if self._active is not None and self._active.confirmed:
+                self._renew()
+            events += self._doubt(AbortReason.AUTHENTICATION_FAILED, str(error), _ALTERED)
         except Abort as abort:
-            events += self._refuse(abort.aborted, "the authentication pool is used up: make a new one for both parties")
+            events += self._exhausted(abort.aborted)
         return events
+
+    def _exhausted(self, aborted: Aborted) -> list[Event]:
+        remedy = "the authentication pool is used up: make a new one for both parties"
+        if self._pool.sent < self._pool.filled:
+            return self._doubt(aborted.reason, "the peer says that its pool is used up", remedy)
+        return self._refuse(aborted, remedy)
 
     def outgoing(self) -> bytes:
         """Bytes to write now; empty if there are none."""
@@ -201,17 +234,32 @@ class Session:
         self.state = moved(self.state, move)
 
     def _refuse(self, aborted: Aborted, remedy: str) -> list[Event]:
-        text = f"{aborted.reason.value}: {dict(aborted.evidence)}".encode()[: MAX_GREETING_BYTES // 2]
-        self._ready.append(Outer(type=Type.REFUSE, sender=self.incarnation, payload=text).encode())
+        """The end for good: for what is proven by a tag or known here."""
+        self._tell_reason(aborted)
         self._move(Move.REFUSED)
         return [Failed(aborted=aborted, remedy=remedy)]
+
+    def _doubt(self, reason: AbortReason, error: str, remedy: str) -> list[Event]:
+        """The end of the connection, for what may as well be forged."""
+        aborted = Aborted(reason=reason, evidence={"error": error})
+        self._tell_reason(aborted)
+        return [Suspect(aborted=aborted, remedy=remedy), *self.disconnected(error)]
+
+    def _tell_reason(self, aborted: Aborted) -> None:
+        text = f"{aborted.reason.value}: {dict(aborted.evidence)}".encode()[: MAX_GREETING_BYTES // 2]
+        self._ready.append(Outer(type=Type.REFUSE, sender=self.incarnation, payload=text).encode())
+
+    def _renew(self) -> None:
+        """As if this program had been started again: the numbers of the present session can no longer be trusted."""
+        self.incarnation = self._pool.begin()
+        self._candidate = None
 
     # Frames.
 
     def _heard(self, frame: Outer) -> list[Event]:
         if frame.type is Type.REFUSE:
-            text = frame.payload.decode("utf-8", "replace")
-            return self.disconnected(f"the peer refuses: {text}")
+            text = frame.payload[:MOST_TOLD_BYTES].decode("utf-8", "replace")
+            return self.disconnected(f"the peer refuses: {text!a}")
         if self.state is State.HELLO:
             if frame.type is not Type.HELLO:
                 raise RemoteProtocolError("a connection that does not begin with a greeting")
@@ -219,37 +267,47 @@ class Session:
         stream = self._active
         if stream is None or frame.type is Type.HELLO:
             raise RemoteProtocolError("a second greeting")
-        stream.heard(frame)
-        new = stream.accept(frame)
+        new = stream.heard(frame)
         if frame.type is Type.BYE:
-            return self._peer_leaves()
+            return self._goodbye()
         if not new:
             return []
         if frame.type is Type.CONTROL:
-            message = self._codec.decode(self._auths[stream.peer].unseal(frame.payload))
-            if isinstance(message, Confirm):
-                return self._confirmed(message, stream)
-            if stream.confirmed:
-                return [Control(message=message)]
+            body = self._auths[stream].unseal(frame.payload)
+            stream.count(frame)
+            return self._controlled(self._codec.decode(body), stream)
         if not stream.confirmed:
             raise AuthenticationError("the peer began a session without confirming who it is")
         if len(frame.payload) < frames.HEADER.size:
             raise RemoteProtocolError(f"a frame of {len(frame.payload)} bytes")
+        stream.count(frame)
         block: int = frames.HEADER.unpack_from(frame.payload)[2]
         return [BlockFrame(block=block, frame=frame.payload)]
 
-    def _peer_leaves(self) -> list[Event]:
-        self._bye_heard = True
-        leaving = self.state is State.RUNNING
-        if leaving:
+    def _controlled(self, message: Message, stream: Stream) -> list[Event]:
+        """What a verified message does."""
+        if isinstance(message, Confirm):
+            return self._confirmed(message, stream)
+        if not stream.confirmed:
+            raise AuthenticationError("the peer began a session without confirming who it is")
+        if not isinstance(message, Leave):
+            return [Control(message=message)]
+        self._heard_leave = stream
+        if self.state is State.RUNNING:
             self._move(Move.LEAVING)
+        return [PeerLeft()]
+
+    def _goodbye(self) -> list[Event]:
+        """BYE ends a connection; that the peer leaves is believed if it has said so under a tag."""
+        if self.state is not State.DRAINING:
+            return self.disconnected("the peer has ended the connection")
+        self._bye_heard = True
         self._part()
-        return [PeerLeft()] if leaving else []
+        return []
 
     # Greeting and confirmation.
 
     def _hello(self) -> Hello:
-        streams = [stream for stream in (self._stream, self._candidate) if stream is not None]
         return Hello(
             wire_version=WIRE_VERSION,
             role=self._setup.role,
@@ -261,27 +319,35 @@ class Session:
             filled=self._pool.filled,
             sent=self._pool.sent,
             accepted=self._pool.accepted,
-            received={stream.peer: stream.received for stream in streams},
+            received={stream.peer: stream.received for stream in self._present_streams()},
         )
+
+    def _present_streams(self) -> list[Stream]:
+        """Those of this incarnation: an earlier one is only kept until there is a new session."""
+        both = (self._stream, self._candidate)
+        return [stream for stream in both if stream is not None and stream.own == self.incarnation]
 
     def _greeted(self, theirs: Hello, sender: int) -> list[Event]:
         if sender != theirs.incarnation:
             raise RemoteProtocolError("Hello: header and body name different incarnations")
-        if differing := differences(self._hello(), theirs):
-            evidence = {"own_and_peer_value": {name: list(values) for name, values in differing.items()}}
-            return self._refuse(
-                Aborted(reason=AbortReason.PARAMETERS_DIFFER, evidence=evidence),
-                "give both sides the same public parameters: " + ", ".join(differing),
-            )
+        if theirs.digest != digest(theirs.parameters):
+            raise RemoteProtocolError("Hello: the digest is not that of the parameters")
+        if differing := incompatible(self._hello(), theirs):
+            return self._doubt(AbortReason.PARAMETERS_DIFFER, str(differing), "; ".join(differing))
         seen = PeerSeen(incarnation=theirs.incarnation, sent=theirs.sent, accepted=theirs.accepted)
+        if wrong := self._pool.check_peer(seen):
+            return self._doubt(AbortReason.AUTHENTICATION_FAILED, wrong, wrong)
         received = theirs.received.get(self.incarnation, 0)
-        known = [s for s in (self._stream, self._candidate) if s is not None and s.peer == theirs.incarnation]
-        wrong = self._pool.check_peer(seen)
-        if known and known[0].forgotten_by(received):
-            wrong = "the peer has forgotten this session without counting up its incarnation: make new pools"
-        if wrong is not None:
-            aborted = Aborted(reason=AbortReason.AUTHENTICATION_FAILED, evidence={"error": wrong})
-            return self._refuse(aborted, wrong)
+        known = [stream for stream in self._present_streams() if stream.peer == theirs.incarnation]
+        if known and not known[0].fits(received):
+            self._renew()
+            error = f"{received} frames arrived, says the peer, which does not fit: a new session begins"
+            return self._doubt(AbortReason.LINK_LOST, error, _ALTERED)
+        alice = self._setup.role == "alice"
+        if alice and not known and not self._allowance.spend(self._connected_s):
+            error = f"{SESSIONS_AT_ONCE} new sessions in a row: one in {SESSION_EVERY_S:g} s from here on"
+            remedy = "somebody breaks the link again and again, or the peer's program keeps being started"
+            return self._doubt(AbortReason.LINK_LOST, error, remedy)
         self._greeting = theirs
         self._active = known[0] if known else self._new_stream(theirs)
         self._active.rewind(received)
@@ -293,9 +359,8 @@ class Session:
     def _new_stream(self, theirs: Hello) -> Stream:
         stream = Stream(self.incarnation, theirs.incarnation, self._setup.window_bytes)
         self._candidate = stream
-        kept = set() if self._stream is None else {self._stream.peer}
-        self._auths = {peer: auth for peer, auth in self._auths.items() if peer in kept}
-        self._auths[stream.peer] = ControlAuth(self._pool, self._setup.role, self.incarnation, stream.peer)
+        self._auths = {kept: auth for kept, auth in self._auths.items() if kept is self._stream}
+        self._auths[stream] = ControlAuth(self._pool, self._setup.role, self.incarnation, stream.peer)
         if self._setup.role == "alice":
             self._confirm(stream, theirs.filled)
         return stream
@@ -313,23 +378,21 @@ class Session:
             sent=pad[0] + 1,
             accepted=self._pool.accepted,
         )
-        stream.push(Type.CONTROL, self._auths[stream.peer].seal(self._codec.encode(message), pad))
+        stream.push(Type.CONTROL, self._auths[stream].seal(self._codec.encode(message), pad))
 
     def _confirmed(self, theirs: Confirm, stream: Stream) -> list[Event]:
-        told = self._greeting
-        pair = (theirs.peer_incarnation, theirs.incarnation, theirs.digest)
-        if stream.confirmed or told is None or pair != (self.incarnation, stream.peer, self._digest):
+        if stream.confirmed or (theirs.peer_incarnation, theirs.incarnation) != (self.incarnation, stream.peer):
             raise AuthenticationError("the peer confirms another session than this one")
-        if (theirs.capabilities, theirs.open_blocks) != (told.capabilities, told.open_blocks):
-            raise AuthenticationError("the peer confirms another greeting than the one that arrived")
         seen = PeerSeen(incarnation=stream.peer, sent=theirs.sent, accepted=theirs.accepted)
-        if wrong := self._pool.check_peer(seen):
-            raise AuthenticationError(wrong)
+        if wrong := self._pool.check_peer(seen) or self._unequal(theirs.filled):
+            aborted = Aborted(reason=AbortReason.AUTHENTICATION_FAILED, evidence={"error": wrong})
+            return self._refuse(aborted, wrong)
         self._pool.note_peer(seen)
-        self._pool.agree(min(self._pool.filled, theirs.filled))
+        if theirs.digest != self._digest:
+            return self._differ(theirs, stream)
         stream.confirmed = True
         self._stream, self._candidate = stream, None
-        self._auths = {stream.peer: self._auths[stream.peer]}
+        self._auths = {stream: self._auths[stream]}
         self.number += 1
         self._up = Up(
             session=self.number,
@@ -342,9 +405,35 @@ class Session:
             self._confirm(stream, theirs.filled)
         return self._running(self._up)
 
+    def _unequal(self, peer_filled: int) -> str | None:
+        """Takes the smaller end of both pools for both; what is wrong if pads beyond it were used."""
+        try:
+            self._pool.agree(min(self._pool.filled, peer_filled))
+        except AuthenticationError as error:
+            return f"{error}: make new pools"
+        return None
+
+    def _differ(self, theirs: Confirm, stream: Stream) -> list[Event]:
+        """The peer has proved that its parameters are others; so do we, and both end for good."""
+        told = self._greeting
+        named = (
+            {} if told is None or told.digest != theirs.digest else differences(self._setup.parameters, told.parameters)
+        )
+        if self._setup.role == "bob":
+            self._confirm(stream, theirs.filled)
+            while (frame := stream.next()) is not None:
+                self._ready.append(frame.encode())
+        evidence = {"own_and_peer_value": {name: list(values) for name, values in named.items()}}
+        return self._refuse(
+            Aborted(reason=AbortReason.PARAMETERS_DIFFER, evidence=evidence),
+            "give both sides the same public parameters: " + ", ".join(named),
+        )
+
     def _running(self, up: Up) -> list[Event]:
         self._reader.max_payload_bytes = MAX_PAYLOAD_BYTES
         self._move(Move.CONFIRMED)
         if self._leaving:
+            self._leave(self._established())
+        elif self._heard_leave is self._stream:
             self._move(Move.LEAVING)
         return [up]

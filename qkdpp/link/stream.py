@@ -98,12 +98,18 @@ class Stream:
         self._told = (-ACK_EVERY, 0)
         self._forget(received)
 
-    def heard(self, frame: Outer) -> None:
-        """Takes note of what any frame of this session tells. LinkError if it is of another one."""
+    def heard(self, frame: Outer) -> bool:
+        """Takes note of acknowledgement and credit; whether this is a new numbered frame, to be counted if it is good.
+
+        LinkError if the frame is of another session or an earlier one is missing.
+        """
         if (frame.sender, frame.receiver) != (self.peer, self.own):
             raise LinkError("a frame of another session")
         self._forget(frame.ack)
-        self._peer_credit = max(self._peer_credit, frame.credit)
+        self._peer_credit = frame.credit
+        if frame.seq > self.received:
+            raise LinkError(f"frame {frame.seq} where {self.received} was due")
+        return frame.seq == self.received and frame.type not in (Type.BEAT, Type.BYE)
 
     def _forget(self, ack: int) -> None:
         count = ack - self._acknowledged
@@ -114,23 +120,18 @@ class Stream:
         self._acknowledged = max(ack, self._acknowledged)
         self._repeat = max(0, self._repeat - max(count, 0))
 
-    def accept(self, frame: Outer) -> bool:
-        """Whether this is a new numbered frame; LinkError if an earlier one is missing."""
-        if frame.seq > self.received:
-            raise LinkError(f"frame {frame.seq} where {self.received} was due")
-        if frame.seq < self.received or frame.type in (Type.BEAT, Type.BYE):
-            return False
+    def count(self, frame: Outer) -> None:
+        """A new frame has been checked: it will be acknowledged and never be taken again."""
         if frame.type is Type.BLOCK:
             if self._heard_bytes >= self._taken_bytes + self._window:
                 raise RemoteProtocolError("the peer sent more than its credit")
             self._heard_bytes += len(frame.payload)
         self.received += 1
-        return True
 
     def taken(self, n_bytes: int) -> None:
         """The user is done with so many bytes of BLOCK payload."""
         self._taken_bytes += n_bytes
 
-    def forgotten_by(self, received: int) -> bool:
-        """Whether a peer that says it has ``received`` frames has lost some that it acknowledged."""
-        return received < self._acknowledged
+    def fits(self, received: int) -> bool:
+        """Whether a peer may have ``received`` so many frames, after what it acknowledged and what was sent."""
+        return self._acknowledged <= received <= self._acknowledged + len(self._kept)

@@ -2,8 +2,9 @@
 
 One side listens, the other connects, by configuration. Only one connection
 serves at a time; another one is turned away unless the present one is silent
-or has not proved itself yet. TLS is hygiene: what counts is authenticated
-inside (``docs/security.md``).
+or has not proved itself yet. After connections that proved nothing either side
+waits, longer each time. TLS is hygiene: what counts is authenticated inside
+(``docs/security.md``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from qkdpp.link.session import DEAD_S, Session
 from qkdpp.link.states import State
 
 FIRST_WAIT_S: Final = 0.1
-LONGEST_WAIT_S: Final = 30.0
+LONGEST_WAIT_S: Final = 3.0
+"""Between two attempts to connect."""
+LONGEST_PAUSE_S: Final = 1.0
+"""Between two connections that the listening side takes, unless they prove themselves."""
 SILENT_S: Final = 2.0
 """A connection on which nothing was heard for so long gives way to a new one."""
 _TICK_S: Final = 0.2
@@ -152,9 +156,9 @@ class TcpLink:
                 self._tell([Down(reason=f"no connection: {error}")])
             else:
                 await self._converse(connection)
-            if not self._address.listen and not self.session.finished:
+            if not self.session.finished and self.session.state is not State.ABORTED:
                 await asyncio.sleep(self._wait_s)
-                self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+                self._wait_s = min(2 * self._wait_s, LONGEST_PAUSE_S if self._address.listen else LONGEST_WAIT_S)
 
     async def _listen(self) -> asyncio.Server:
         where = self._address
@@ -169,6 +173,8 @@ class TcpLink:
         if self._stopped or (present is not None and proven and self._now() - self._heard_s < SILENT_S):
             writer.close()
             return
+        while not self._arrivals.empty():
+            self._arrivals.get_nowait()[1].close()
         self._arrivals.put_nowait((reader, writer))
         if present is not None:
             present.close()
@@ -177,9 +183,6 @@ class TcpLink:
         where = self._address
         if where.listen:
             connection = await self._arrivals.get()
-            while not self._arrivals.empty():
-                connection[1].close()
-                connection = self._arrivals.get_nowait()
         else:
             name = None if self._tls is None else self._tls.peer_name
             opening = asyncio.open_connection(where.host, where.port, ssl=self._context, server_hostname=name)
@@ -202,8 +205,8 @@ class TcpLink:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
             self._current = None
-            if self.session.state is State.ABORTED:
-                writer.write(self.session.outgoing())
+            if last := self.session.outgoing():
+                writer.write(last)
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1.0)

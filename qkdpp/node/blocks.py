@@ -22,7 +22,7 @@ from qkdpp.core.errors import LinkError, LocalProtocolError
 from qkdpp.core.ledger import Side
 from qkdpp.core.stage import Message, Stage
 from qkdpp.link.endpoint import Endpoint
-from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft, Up
+from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft, Suspect, Up
 from qkdpp.link.pool import LANES, Pool
 from qkdpp.link.tcp import TcpLink
 from qkdpp.node.messages import Drop, Held, Pending, PoolFilled, Stored
@@ -332,7 +332,8 @@ class BlockRunner:
         elif isinstance(event, Control):
             await self._control_heard(event)
         else:
-            self._connected = isinstance(event, Up)
+            if not isinstance(event, Suspect):
+                self._connected = isinstance(event, Up)
             if isinstance(event, Up):
                 await self._is_up(event)
             elif isinstance(event, PeerLeft):
@@ -348,18 +349,16 @@ class BlockRunner:
         opened = self._open.get(event.block)
         if opened is not None:
             opened.inbox.put_nowait(event.frame)
-        elif event.block > self._newest and event.block not in self._dropped and self._may_wait(event.block):
+        elif event.block > self._newest and event.block not in self._dropped:
             self._early.setdefault(event.block, []).append(event.frame)
+            if self._up is not None and len(self._early) > self._up.open_blocks:
+                self._throw_away(max(self._early))
         else:
             self._taken(len(event.frame), self._link.session.number)
 
-    def _may_wait(self, block: int) -> bool:
-        """Whether a block that is not open here yet may keep its frames; one too many is dropped."""
-        if block in self._early or (self._up is not None and len(self._early) < self._up.open_blocks):
-            return True
-        self._dropped[block] = "too_many_blocks"
-        self._drop([block], "too_many_blocks")
-        return False
+    def _throw_away(self, block: int) -> None:
+        """More blocks wait than the peer may begin. Nothing is said: no tag covers them yet, and a word costs a pad."""
+        self._taken(sum(map(len, self._early.pop(block))), self._link.session.number)
 
     async def _is_up(self, up: Up) -> None:
         self._up = up

@@ -19,7 +19,7 @@ from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.devices import CurrentMeter
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.stage import Message
-from qkdpp.link.events import Control, Down, Failed, PeerLeft, Up
+from qkdpp.link.events import Control, Down, Failed, PeerLeft, Suspect, Up
 from qkdpp.link.pool import Pool
 from qkdpp.node.blocks import POOL_REMEDY, BlockRunner
 from qkdpp.node.figures import figures_of, row_of
@@ -347,13 +347,16 @@ class Node:
                 self._store.burn(event.block, self.status.security)
             elif event.ready:
                 self._rest(event.block, event.key_bits)
+        elif isinstance(event, Suspect):
+            found = f"the link: {event.aborted.evidence.get('error', event.aborted.reason.value)}"
+            self._alarm([_critical(_SUSPECT, found, event.remedy)])
         elif isinstance(event, LinkAlarm):
             self._link_alarm(event)
 
     def _link_alarm(self, event: LinkAlarm) -> None:
         """With a pool that is used up, on whichever side it was noticed first, nothing goes on: the node ends."""
         message = f"the link reports {event.reason.value}"
-        self._alarm([Alarm(name=event.reason.value, level=Level.CRITICAL, message=message, remedy=event.remedy)])
+        self._alarm([_critical(event.reason.value, message, event.remedy)])
         if event.reason is AbortReason.POOL_EXHAUSTED:
             self.status.failure = event.remedy
             self.stop()
@@ -364,6 +367,7 @@ class Node:
 
     def _is_up(self, event: Up) -> None:
         self.status.link = "up"
+        self._alarm([], cleared=(_SUSPECT,))
         self._first_up.set()
         if not event.resumed:
             _log.info("the link is up, in a new session")
@@ -392,11 +396,15 @@ class Node:
             watcher.changed(self.status)
 
 
+def _critical(name: str, message: str, remedy: str) -> Alarm:
+    return Alarm(name=name, level=Level.CRITICAL, message=message, remedy=remedy)
+
+
 def _trouble(message: str) -> list[Alarm]:
     if not message:
         return []
     remedy = "no key is made until it answers; the node tries again by itself: look at power, cables and light"
-    return [Alarm(name="instrument", level=Level.CRITICAL, message=message, remedy=remedy)]
+    return [_critical("instrument", message, remedy)]
 
 
 def _current_a(meter: CurrentMeter) -> float | DeviceError:
@@ -410,4 +418,5 @@ def _current_a(meter: CurrentMeter) -> float | DeviceError:
         return error
 
 
+_SUSPECT = "link_suspect"
 _BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "data_loss", "dark_counts")

@@ -10,7 +10,7 @@ from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.ledger import Side
 from qkdpp.link.endpoint import Record, Traffic
-from qkdpp.link.events import Control, Down, Failed, PeerLeft, Up
+from qkdpp.link.events import Control, Down, Failed, PeerLeft, Suspect, Up
 from qkdpp.protocols.block import BlockLog
 
 
@@ -89,4 +89,4 @@ class Alarm:
     remedy: str
 
 
-NodeEvent: TypeAlias = Up | Down | PeerLeft | Failed | Control | PeerDropped | Reconciled | Alarm
+NodeEvent: TypeAlias = Up | Down | PeerLeft | Failed | Suspect | Control | PeerDropped | Reconciled | Alarm

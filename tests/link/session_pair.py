@@ -14,7 +14,7 @@ from qkdpp.link.events import BlockFrame, Control, Down, Event, Up
 from qkdpp.link.frame import Frame, Kind
 from qkdpp.link.outer import HEADER_BYTES
 from qkdpp.link.pool import EphemeralPool, Pool
-from qkdpp.link.session import Session, Setup
+from qkdpp.link.session import SESSION_EVERY_S, Session, Setup
 from qkdpp.link.states import State
 
 SIDES: tuple[Side, Side] = ("alice", "bob")
@@ -76,7 +76,9 @@ class Pair:
         self.events[side] = []
 
     def restart(self, side: Side) -> None:
+        """It takes its time, so that new sessions never come too often."""
         self.cut()
+        self.now_s += SESSION_EVERY_S
         self.start(side)
 
     def cut(self) -> None:
@@ -124,6 +126,15 @@ class Pair:
             if not any(moved):
                 return
         raise AssertionError("the sessions never come to rest")
+
+    def insist(self, turns: int = 12) -> None:
+        """Connects again and again, whatever comes of it."""
+        for _ in range(turns):
+            if State.ABORTED in (self.session["alice"].state, self.session["bob"].state):
+                return
+            self.connect()
+            for side in SIDES:
+                self.deliver(side)
 
     def wait(self, seconds: float) -> None:
         """Time passes; a side that gives up takes the connection with it."""

@@ -14,7 +14,7 @@ from toy_stage import FixedEntropy
 from qkdpp.core.abort import AbortReason
 from qkdpp.core.errors import LocalProtocolError
 from qkdpp.core.ledger import Side
-from qkdpp.link.events import BlockFrame, Control, Down, Failed, PeerLeft, Up
+from qkdpp.link.events import BlockFrame, Control, Down, Failed, PeerLeft, Suspect, Up
 from qkdpp.link.outer import Outer, Type
 from qkdpp.link.pool import EphemeralPool, PeerSeen
 from qkdpp.link.session import BEAT_S, DEAD_S
@@ -66,18 +66,19 @@ def test_a_difference_is_named_with_both_values_and_ends_the_session() -> None:
         }
         assert "timing.gate_ps" in failed.remedy
         assert pair.session[side].state is State.ABORTED  # type: ignore[index]
-    assert pair.pool["alice"].sent == 0, "no pad for a stranger"
+    assert [pair.pool[side].sent for side in SIDES] == [1, 1], "each has proved what it says"
 
 
-def test_two_of_the_same_role_refuse_each_other() -> None:
+def test_two_of_the_same_role_do_not_meet() -> None:
     pair = Pair()
     pools = EphemeralPool.pair(9, FixedEntropy("pool"))
     other = Pair(pools=(pools[0], pools[1]))
     pair.session["bob"] = other.session["alice"]
-    pair.settle()
-    failed = pair.events["alice"][0]
-    assert isinstance(failed, Failed)
-    assert "role" in str(failed.aborted.evidence)
+    pair.insist()
+    suspect = pair.events["alice"][0]
+    assert isinstance(suspect, Suspect)
+    assert "role" in suspect.remedy
+    assert pair.pool["alice"].sent == 0, "no pad for it"
 
 
 def test_messages_of_both_kinds_arrive_once_and_in_order() -> None:
@@ -310,31 +311,47 @@ def test_messages_before_the_confirmation_are_refused() -> None:
     pair.deliver("alice")
     assert pair.session["bob"].state is State.AGREED
     forged = Outer(type=Type.BLOCK, sender=1, receiver=1, payload=block_frame(1))
-    events = pair.session["bob"].receive(forged.encode(), 0.0)
-    assert isinstance(events[0], Failed)
-    assert events[0].aborted.reason is AbortReason.AUTHENTICATION_FAILED
+    pair.events["bob"] += pair.session["bob"].receive(forged.encode(), 0.0)
+    assert_only_suspected(pair, "bob")
+    pair.cut()
+    pair.settle()
+    assert pair.session["bob"].state is State.RUNNING
 
 
-def test_a_forged_control_message_ends_the_session_with_an_alarm() -> None:
+def assert_only_suspected(pair: Pair, side: Side) -> None:
+    """An alarm and a lost connection, nothing else."""
+    suspect, down = pair.events[side][-2:]
+    assert isinstance(suspect, Suspect)
+    assert isinstance(down, Down)
+    assert suspect.aborted.reason is AbortReason.AUTHENTICATION_FAILED
+    assert pair.session[side].state is State.CLOSED
+
+
+def test_a_forged_control_message_ends_the_session_with_an_alarm_and_a_new_one_begins() -> None:
     pair = up()
     pair.session["alice"].send_control(Word(number=1))
     frame = split(pair.session["alice"].outgoing())[0]
     forged = Outer(type=Type.CONTROL, sender=1, receiver=1, seq=1, payload=frame[52:-1] + b"\2")
     assert frame[52:-1] + frame[-1:] == frame[52:]
-    events = pair.session["bob"].receive(forged.encode(), 0.0)
-    assert isinstance(events[0], Failed)
-    assert events[0].aborted.reason is AbortReason.AUTHENTICATION_FAILED
-    assert pair.session["bob"].state is State.ABORTED
-    with pytest.raises(LocalProtocolError):
-        pair.session["bob"].connected(1.0)
+    pair.events["bob"] += pair.session["bob"].receive(forged.encode(), 0.0)
+    assert_only_suspected(pair, "bob")
+    pair.cut()
+    pair.settle()
+    for side in SIDES:
+        assert [event.resumed for event in pair.events[side] if isinstance(event, Up)] == [False, False]
+        assert pair.numbers(side) == []
+    pair.session["alice"].send_control(Word(number=3))
+    pair.settle()
+    assert pair.numbers("bob") == [3]
 
 
 def test_pools_that_are_no_copies_of_one_another() -> None:
     pools = EphemeralPool.pair(9, FixedEntropy("one"))[0], EphemeralPool.pair(9, FixedEntropy("two"))[1]
     pair = Pair(pools=pools)
-    pair.settle()
-    failed = next(event for event in pair.events["bob"] if isinstance(event, Failed))
-    assert "copies" in failed.remedy
+    pair.insist()
+    suspect = next(event for event in pair.events["bob"] if isinstance(event, Suspect))
+    assert "copies" in suspect.remedy
+    assert pair.pool["alice"].sent == 1, "every try says the same"
 
 
 @pytest.mark.parametrize("what", ["incarnation", "sent", "accepted"])
@@ -354,12 +371,14 @@ def test_a_restored_pool_is_refused(what: str) -> None:
         for _ in range(3):
             alice.take()
         pair.pool["bob"].note_peer(PeerSeen(incarnation=1, sent=3, accepted=3))
+    sent = pair.pool["alice"].sent
     pair.start("alice")
-    pair.settle()
-    assert pair.session["bob"].state is State.ABORTED
-    failed = next(event for event in pair.events["bob"] if isinstance(event, Failed))
-    assert "make new pools" in failed.remedy
-    assert failed.aborted.reason is AbortReason.AUTHENTICATION_FAILED
+    pair.insist()
+    suspect = next(event for event in pair.events["bob"] if isinstance(event, Suspect))
+    assert "make new pools" in suspect.remedy
+    assert suspect.aborted.reason is AbortReason.AUTHENTICATION_FAILED
+    assert not any(isinstance(event, Up) for event in pair.events["alice"])
+    assert pair.pool["alice"].sent == sent, "no pad leaves a restored pool"
 
 
 def test_the_side_whose_own_pool_was_restored_notices_too() -> None:
@@ -369,9 +388,10 @@ def test_the_side_whose_own_pool_was_restored_notices_too() -> None:
     pair.cut()
     pair.pool["alice"] = EphemeralPool.pair(60, FixedEntropy("pool"))[0]
     pair.start("alice")
-    pair.settle()
-    failed = next(event for event in pair.events["alice"] if isinstance(event, Failed))
-    assert "this pool is only at 0" in failed.remedy
+    pair.insist()
+    suspect = next(event for event in pair.events["alice"] if isinstance(event, Suspect))
+    assert "this pool is only at 0" in suspect.remedy
+    assert pair.pool["alice"].sent == 0
 
 
 def test_an_exhausted_pool_is_a_stop_with_a_reason() -> None:

@@ -14,7 +14,7 @@ from qkdpp.core.abort import Abort, Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import LinkError, LocalProtocolError
 from qkdpp.core.stage import Stage, receive, send
-from qkdpp.link.events import Control, PeerLeft, Up
+from qkdpp.link.events import BlockFrame, Control, PeerLeft, Up
 from qkdpp.node.blocks import Policy
 from qkdpp.node.sink import Alarm, PeerDropped, Reconciled
 
@@ -149,20 +149,23 @@ def test_a_block_that_is_passed_over_is_dropped() -> None:
     run(scenario)
 
 
-def test_more_blocks_than_the_peer_takes_are_dropped() -> None:
+def test_more_blocks_than_the_peer_takes_end_by_their_deadline_and_cost_no_pad() -> None:
     async def scenario(alice: Node, bob: Node) -> None:
         await alice.event(Up)
         alice.runner._up = replace(alice.runner._up, open_blocks=9)  # type: ignore[type-var]
+        for number in range(4, 0, -1):
+            bob.runner._frame(BlockFrame(block=1000 + number, frame=bytes(50)))
         for number in range(1, 5):
             await alice.open(number)
-        ends = [await alice.end(), await alice.end()]
-        assert {end.block for end in ends} == {3, 4}
-        assert all(end.result.evidence == {"peer_reason": "too_many_blocks"} for end in ends)  # type: ignore[union-attr]
+        await asyncio.sleep(0.1)
+        sent = bob.pool.sent
+        assert sent == 1, "nothing but Confirm"
         await asyncio.gather(bob.open(1), bob.open(2))
-        for _ in range(2):
-            assert isinstance((await alice.end()).result, Bits)
+        ends = {end.block: end.result for end in [await alice.end() for _ in range(4)]}
+        assert [isinstance(ends[number], Bits) for number in range(1, 5)] == [True, True, False, False]
+        assert {ends[3].reason, ends[4].reason} == {AbortReason.DEADLINE_PASSED}  # type: ignore[union-attr]
 
-    run(scenario, open_blocks=2)
+    run(scenario, open_blocks=2, policy=Policy(deadline_s=2.0))
 
 
 def test_the_node_may_drop_a_block() -> None:
