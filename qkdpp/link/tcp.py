@@ -149,16 +149,19 @@ class TcpLink:
             self._events.put_nowait(None)
 
     async def _serve(self) -> None:
-        while not (self.session.finished or self.session.state is State.ABORTED):
+        while not self._over():
             try:
                 connection = await self._open()
             except (OSError, TimeoutError) as error:
                 self._tell([Down(reason=f"no connection: {error}")])
             else:
                 await self._converse(connection)
-            if not self.session.finished and self.session.state is not State.ABORTED:
+            if not self._over():
                 await asyncio.sleep(self._wait_s)
                 self._wait_s = min(2 * self._wait_s, LONGEST_PAUSE_S if self._address.listen else LONGEST_WAIT_S)
+
+    def _over(self) -> bool:
+        return self.session.finished or self.session.state is State.ABORTED
 
     async def _listen(self) -> asyncio.Server:
         where = self._address

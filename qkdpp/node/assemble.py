@@ -22,6 +22,7 @@ from qkdpp.link.tcp import Address, TcpLink, TlsFiles
 from qkdpp.node.blocks import BlockRunner, Policy
 from qkdpp.node.calibration import Calibrator, bench_of
 from qkdpp.node.config import NodeFile
+from qkdpp.node.last_calibration import CalibrationFile
 from qkdpp.node.live_messages import LIVE_CONTROLS
 from qkdpp.node.messages import CONTROLS
 from qkdpp.node.monitors import Alarm
@@ -188,6 +189,9 @@ def _service(
         timing=timing,
         now=now,
         folder=folder.path / "calibration",
+        kept=CalibrationFile(
+            file.folder / file.node.folder / f"{file.node.name}.calibration.json", file.calibration.keep_s
+        ),
         alarmed=alarmed,
         progress=partial(setattr, progress, "doing"),
         interrupted=ending.is_set,
@@ -205,6 +209,7 @@ def _service(
         block_pulses=file.block_pulses,
         period_as=timing.pulse_period_as,
         calibrate=calibrator.run,
+        confirm=calibrator.confirm,
         reconnect=reconnect,
         ending=ending,
     )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,10 +21,14 @@ from qkdpp.node.calibrate.delay_scan import DelayScan, scan_delays
 from qkdpp.node.calibrate.polarisation import PolarisationFeedback, feed_back
 from qkdpp.node.calibrate.synchronisation import Synchronisation, synchronise
 from qkdpp.node.config import ROLES, CalibrationSection, ReceiverSection
+from qkdpp.node.last_calibration import CalibrationFile, LastCalibration
 from qkdpp.node.monitors import Alarm, AlarmSettings, judge_darks, judge_delays
 from qkdpp.timing.pulsed import PulsedParams
 
 _log = logging.getLogger("qkdpp.node")
+
+GOES_ON: Final = ("start", "link")
+"""Reasons for a calibration that the last one serves if nothing has changed since."""
 
 Result = DelayScan | PolarisationFeedback | Synchronisation
 
@@ -50,6 +54,14 @@ def bench_of(section: ReceiverSection, devices: Mapping[str, Any]) -> Bench:
         gate_delays=delays,
         controllers=(devices[names[0]], devices[names[1]]) if names else None,
     )
+
+
+def readings(bench: Bench) -> dict[str, float]:
+    """What the loops set, as the instruments say it is now."""
+    found = {f"delay {detector}": device.delay_ps(channel) for detector, (device, channel) in bench.gate_delays.items()}
+    for basis, controller in enumerate(bench.controllers or ()):
+        found |= {f"retarder {basis}.{number}": controller.retarder(number) for number in controller.retarders}
+    return found
 
 
 class _Gates:
@@ -83,6 +95,7 @@ class Calibrator:
         timing: how the link is timed without a synchronisation calibration.
         now: seconds of a steady clock.
         folder: where results and figures go.
+        kept: where the last calibration is kept for another start.
         alarmed: is told of alarms.
         progress: is told what happens.
         interrupted: whether somebody wants it to end early.
@@ -97,18 +110,27 @@ class Calibrator:
         timing: PulsedParams,
         now: Callable[[], float],
         folder: Path,
+        kept: CalibrationFile,
         alarmed: Callable[[list[Alarm]], None],
         progress: Callable[[str], None] = lambda text: None,
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bench, self._section, self._alarms, self._timing = bench, section, alarms, timing
         self._now, self._folder, self._alarmed, self._progress = now, folder, alarmed, progress
-        self._interrupted = interrupted
+        self._interrupted, self._kept = interrupted, kept
         self._done = 0
         self._delays_ps: NDArray[np.float64] | None = None
 
     def run(self, ask: Callable[[str], int], reason: str) -> PulsedParams:
-        """All loops in order; how the link is timed afterwards. DeviceError if one fails for good."""
+        """All loops in order, or the last calibration; how the link is timed afterwards.
+
+        DeviceError if a loop fails for good.
+        """
+        if reason in GOES_ON and (last := self._kept.load(self._asked_for, readings(self._bench))) is not None:
+            _log.info("the last calibration holds (%s)", reason)
+            self._delays_ps = None if last.delays_ps is None else np.array(last.delays_ps)
+            return replace(self._timing, known_delay_ticks=last.known_delay_ticks)
+        self._kept.discard()
         counting = Counting(self._bench.tagger, self._timing.detector_of_channel, self._now, self._interrupted)
         steps = {"delay": self._delay, "polarisation": self._polarisation, "synchronisation": self._synchronisation}
         timing = self._timing
@@ -117,7 +139,29 @@ class Calibrator:
             self._done += 1
             timing = steps[name](counting, _Asked(ask=ask), timing)
             _log.info("calibration %s (%s) has succeeded", name, reason)
+        self._keep_for_another_start(timing)
         return timing
+
+    def confirm(self) -> None:
+        """A block has given a key: the calibration holds."""
+        self._kept.confirm()
+
+    @property
+    def _asked_for(self) -> str:
+        """Everything that the loops are told, as text."""
+        timing = self._timing
+        link = [timing.pulse_period_as, timing.sync_channel, timing.sync_period_pulses]
+        channels = [dict(timing.detector_of_channel), dict(timing.known_delay_ticks)]
+        return msgspec.json.encode([self._section, link, channels]).decode()
+
+    def _keep_for_another_start(self, timing: PulsedParams) -> None:
+        last = LastCalibration(
+            asked=self._asked_for,
+            readings=readings(self._bench),
+            delays_ps=None if self._delays_ps is None else self._delays_ps.tolist(),
+            known_delay_ticks=dict(timing.known_delay_ticks),
+        )
+        self._kept.save(last)
 
     def _delay(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
         if set(self._bench.gate_delays) != {0, 1, 2, 3}:

@@ -127,7 +127,10 @@ class BlocksSection(_Section, frozen=True, kw_only=True):
 
 
 class CalibrationSection(_Section, frozen=True, kw_only=True):
-    """What is calibrated at the start, in this order, and again when something asks for it."""
+    """What is calibrated at the start, in this order, and again when something asks for it.
+
+    ``keep_s``: a start within so many seconds of the last block with a key goes on with the last calibration.
+    """
 
     steps: tuple[Literal["delay", "polarisation", "synchronisation"], ...] = (
         "delay",
@@ -138,6 +141,7 @@ class CalibrationSection(_Section, frozen=True, kw_only=True):
     polarisation: PolarisationSettings = PolarisationSettings()
     synchronisation: SynchronisationSettings = SynchronisationSettings()
     recalibrate_qber: float = 0.05
+    keep_s: float = 300.0
 
 
 class RecordingSection(_Section, frozen=True, kw_only=True):

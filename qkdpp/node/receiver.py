@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qkdpp.core.abort import Abort
+from qkdpp.core.bits import Bits
 from qkdpp.core.devices import TimeTagger
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import DeviceError, LinkError
@@ -61,6 +62,7 @@ class Plan:
         block_pulses: pulses of a block; ``period_as``: from one to the next.
         calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
             from then on; DeviceError if it fails for good.
+        confirm: told that a block has given a key.
         reconnect: opens the connections to the instruments again that the epochs and loops need, in a thread;
             DeviceError if one does not answer.
         ending: set when the node stops; ends ``calibrate`` early.
@@ -70,6 +72,7 @@ class Plan:
     block_pulses: int
     period_as: int
     calibrate: Callable[[Callable[[str], int], str], PulsedParams]
+    confirm: Callable[[], None]
     reconnect: Callable[[], None]
     ending: threading.Event
 
@@ -146,6 +149,8 @@ class Receiver:
 
     def ended(self, end: BlockEnd) -> None:
         """A block has ended: its recording is complete."""
+        if isinstance(end.result, Bits):
+            self._plan.confirm()
         self._recorder.ended(end.block)
 
     async def run(self) -> None:
@@ -252,6 +257,7 @@ class Receiver:
                 start = beginning.find(tags)
                 if start is None:
                     continue
+                _log.info("epoch %d: pulse zero has arrived", epoch)
                 blocks = PulsedBlocks(
                     timing,
                     tick_as=tags.tick_as,

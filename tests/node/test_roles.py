@@ -36,6 +36,7 @@ def receiver(runner: object) -> Receiver:
         block_pulses=1,
         period_as=1,
         calibrate=lambda ask, reason: pytest.fail("nothing to calibrate"),
+        confirm=lambda: None,
         reconnect=lambda: None,
         ending=threading.Event(),
     )

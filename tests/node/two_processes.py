@@ -58,7 +58,7 @@ def served_at(folder: Path, name: str) -> str:
     return str(load_delivery(folder / f"kme-{name}.toml").server.listen)
 
 
-def change(path: Path, values: dict[str, float]) -> None:
+def change(path: Path, values: dict[str, float] | dict[str, str]) -> None:
     lines = path.read_text().splitlines()
     for name, value in values.items():
         (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{name} ="))
@@ -78,10 +78,11 @@ class NodeProcess:
     folder: Path
     name: str
     arguments: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-P", "-m", "qkdpp")
 
     def __post_init__(self) -> None:
         file = str(self.folder / f"{self.name}.toml")
-        command = [sys.executable, "-P", "-m", "qkdpp", "run", file, "--json", *self.arguments]
+        command = [sys.executable, *self.program, "run", file, "--json", *self.arguments]
         self.out = self.folder / f"{self.name}.out"
         self.errors = self.folder / f"{self.name}.err"
         with self.out.open("w") as out, self.errors.open("w") as errors:
@@ -141,11 +142,13 @@ def laboratory(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def two_nodes(folder: Path, *arguments: str) -> Iterator[tuple[NodeProcess, NodeProcess]]:
+def two_nodes(
+    folder: Path, *arguments: str, program: tuple[str, ...] = NodeProcess.program
+) -> Iterator[tuple[NodeProcess, NodeProcess]]:
     """Alice and Bob, killed at the end if they still run."""
-    alice = NodeProcess(folder, "alice", arguments)
+    alice = NodeProcess(folder, "alice", arguments, program)
     try:
-        bob = NodeProcess(folder, "bob", arguments)
+        bob = NodeProcess(folder, "bob", arguments, program)
         try:
             yield alice, bob
         finally:

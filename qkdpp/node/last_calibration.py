@@ -1,0 +1,72 @@
+"""The last calibration of a node, kept for a start soon after: a kill, an update, a lost link.
+
+It holds while the instruments stand as it left them and the configuration asks
+for the same, for ``keep_s`` seconds since it was made or since the last block
+that gave a key with it. Whatever else has changed shows in the next block: no
+lock, or an error rate that asks for calibration.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+_log = logging.getLogger("qkdpp.node")
+
+
+class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the loops found.
+
+    Attributes:
+        asked: the configuration, as text.
+        readings: settings of the instruments when the loops had ended, as read back.
+        delays_ps: optimal gate delays by detector; None without a delay scan.
+        known_delay_ticks: delays by channel.
+    """
+
+    asked: str
+    readings: dict[str, float]
+    delays_ps: list[float] | None
+    known_delay_ticks: dict[int, float]
+
+
+class CalibrationFile:
+    """The file ``path``; ``keep_s`` 0 keeps nothing."""
+
+    def __init__(self, path: Path, keep_s: float) -> None:
+        self._path, self._keep_s = path, keep_s
+
+    def save(self, last: LastCalibration) -> None:
+        """Instead of an earlier one, at once or not at all."""
+        if self._keep_s > 0.0:
+            half = self._path.with_suffix(".new")
+            half.write_bytes(msgspec.json.encode(last))
+            half.replace(self._path)
+
+    def confirm(self) -> None:
+        """A block has given a key with it: it holds from now on."""
+        if self._path.exists():
+            os.utime(self._path)
+
+    def discard(self) -> None:
+        """Loops begin: what was found before holds no longer."""
+        self._path.unlink(missing_ok=True)
+
+    def load(self, asked: str, readings: Mapping[str, float]) -> LastCalibration | None:
+        """The last calibration if it holds for this configuration and these settings, else None."""
+        try:
+            last = msgspec.json.decode(self._path.read_bytes(), type=LastCalibration)
+            age_s = time.time() - self._path.stat().st_mtime
+        except (OSError, msgspec.DecodeError):
+            return None
+        if not 0.0 <= age_s <= self._keep_s or last.asked != asked:
+            return None
+        if last.readings != dict(readings):
+            _log.info("the instruments do not stand as the last calibration left them")
+            return None
+        return last
