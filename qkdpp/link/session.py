@@ -358,11 +358,11 @@ class Session:
 
     def _new_stream(self, theirs: Hello) -> Stream:
         stream = Stream(self.incarnation, theirs.incarnation, self._setup.window_bytes)
-        self._candidate = stream
         self._auths = {kept: auth for kept, auth in self._auths.items() if kept is self._stream}
         self._auths[stream] = ControlAuth(self._pool, self._setup.role, self.incarnation, stream.peer)
         if self._setup.role == "alice":
             self._confirm(stream, theirs.filled)
+        self._candidate = stream
         return stream
 
     def _confirm(self, stream: Stream, peer_filled: int) -> None:
