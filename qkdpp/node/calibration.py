@@ -27,7 +27,7 @@ from qkdpp.timing.pulsed import PulsedParams
 
 _log = logging.getLogger("qkdpp.node")
 
-GOES_ON: Final = ("start", "link")
+GOES_ON: Final = ("start", "link", "trouble with an instrument")
 """Reasons for a calibration that the last one serves if nothing has changed since."""
 
 Result = DelayScan | PolarisationFeedback | Synchronisation

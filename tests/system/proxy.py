@@ -1,22 +1,28 @@
 """A TCP proxy that cuts, delays, duplicates, reorders and corrupts outer frames of a live link, at any boundary.
 
 It parses outer frames and nothing inside them, so TLS must be off. The
-initiator connects to the proxy, the proxy to the listener.
+initiator connects to the proxy, the proxy to the listener. It can also add a frame of its own behind one, as anybody
+in the line could: what carries no tag, its checksums right.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import struct
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-HEADER_BYTES, LENGTH_AT = 52, slice(8, 12)
+HEADER_BYTES, LENGTH_AT, TYPE_AT, ENDS_AT = 52, slice(8, 12), 5, slice(12, 20)
+HELLO, BLOCK, BYE, REFUSE = 1, 2, 5, 6
 Direction = Literal["out", "back"]
 """``out``: from the initiator to the listener."""
-Kind = Literal["cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header"]
+Kind = Literal["cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header", "bye", "refuse", "greet"]
 KINDS: tuple[Kind, ...] = ("cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header")
+FORGERIES: tuple[Kind, ...] = ("bye", "refuse", "greet")
 Plan = Callable[[Direction, int], Kind | None]
 """Given a direction and the number of the frame in it since the proxy began: what to do to it."""
 
@@ -35,6 +41,8 @@ class Proxy:
     def __post_init__(self) -> None:
         self.counts: dict[Direction, int] = {"out": 0, "back": 0}
         self.n_bytes: dict[Direction, int] = {"out": 0, "back": 0}
+        self.types: Counter[tuple[Direction, int]] = Counter()
+        self.spoiled: list[tuple[Direction, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -104,7 +112,10 @@ class Proxy:
                 index = self.counts[direction]
                 self.counts[direction] += 1
                 self.n_bytes[direction] += len(frame)
+                self.types[direction, frame[TYPE_AT]] += 1
                 kind = self.plan(direction, index)
+                if kind is not None:
+                    self.spoiled.append((direction, index))
                 if kind == "cut":
                     return
                 if kind == "reorder":
@@ -116,6 +127,8 @@ class Proxy:
                     data = data[:-1] + bytes([data[-1] ^ 0x10])
                 elif kind == "corrupt header":
                     data = data[:10] + bytes([data[10] ^ 0x01]) + data[11:]
+                elif kind in FORGERIES:
+                    data += _forged(kind, frame[ENDS_AT])
                 pause_s = self.pause_s if kind == "delay" else 0.0
                 due.put_nowait((loop.time() + self.delay_s + pause_s, data))
             due.put_nowait(None)
@@ -132,6 +145,13 @@ class Proxy:
                     await asyncio.sleep(wait_s)
                 writer.write(data)
                 await writer.drain()
+
+
+def _forged(kind: Kind | None, ends: bytes) -> bytes:
+    """A frame in the name of whoever sent the one before; ``ends``: incarnations of sender and receiver."""
+    number, payload = {"bye": (BYE, b""), "refuse": (REFUSE, b"go away"), "greet": (HELLO, b"\x80")}[kind or ""]
+    fields = struct.pack(">4sBBHI8sQQQI", b"QKDL", 1, number, 0, len(payload), ends, 0, 0, 0, zlib.crc32(payload))
+    return fields + struct.pack(">I", zlib.crc32(fields)) + payload
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes | None:
