@@ -187,6 +187,9 @@ class Transmitter(Protocol):
     def release(self, epoch: int, before: int) -> None:
         """States of earlier pulses will not be asked for again."""
 
+    def reconnect(self) -> object:
+        """Opens the connection again."""
+
 
 class DriverInfo(Protocol):
     """One driver as the registry lists it; the class itself is ``load()``-ed on demand."""

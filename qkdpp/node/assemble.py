@@ -210,6 +210,7 @@ def _service(
         period_as=timing.pulse_period_as,
         calibrate=calibrator.run,
         confirm=calibrator.confirm,
+        forget=calibrator.forget,
         reconnect=reconnect,
         ending=ending,
     )

@@ -146,6 +146,10 @@ class Calibrator:
         """A block has given a key: the calibration holds."""
         self._kept.confirm()
 
+    def forget(self) -> None:
+        """The calibration holds no longer, also not for another start."""
+        self._kept.discard()
+
     @property
     def _asked_for(self) -> str:
         """Everything that the loops are told, as text."""

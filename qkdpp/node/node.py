@@ -197,6 +197,8 @@ class Node:
         self._judge(end)
         if (qber := row.get("qber")) is not None and qber > self._recalibrate_qber:
             self._service.recalibrate(f"QBER {qber:.2%}", row.get("epoch") or 0)
+        if isinstance(end.result, Aborted) and end.result.evidence.get("peer_reason") == _PEER_INSTRUMENT:
+            self._service.recalibrate("an instrument of the peer failed", row.get("epoch") or 0)
         for watcher in self._watchers:
             watcher.block(end, row)
         self._changed()
@@ -283,6 +285,7 @@ class Node:
         self.status.burned_bits += sum(self._resting.values())
         burned = self._quarantine.stop(name)
         self._folder.discard(burned, name)
+        self._service.recalibrate(name, self.status.progress.epoch)
         self._service.stop()
         self._runner.halt(Aborted(reason=AbortReason.SECURITY_ALARM, evidence={"alarm": name}))
         _log.error("no key is made any more; blocks %s are discarded; %s", burned, GO_ON)
@@ -419,4 +422,5 @@ def _current_a(meter: CurrentMeter) -> float | DeviceError:
 
 
 _SUSPECT = "link_suspect"
+_PEER_INSTRUMENT = AbortReason.INSTRUMENT_FAILED.value
 _BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "data_loss", "dark_counts")

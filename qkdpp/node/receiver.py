@@ -51,6 +51,8 @@ LOST_LOCKS = 2
 BEGIN_S = 10.0
 """An epoch whose first sync pulse has not come after so long is given up."""
 HOLD_S = 0.25
+TROUBLE = "trouble with an instrument"
+"""A reason for an epoch to end after which the last calibration may still hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Plan:
         block_pulses: pulses of a block; ``period_as``: from one to the next.
         calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
             from then on; DeviceError if it fails for good.
-        confirm: told that a block has given a key.
+        confirm: told that a block has given a key; ``forget``: that the calibration holds no longer.
         reconnect: opens the connections to the instruments again that the epochs and loops need, in a thread;
             DeviceError if one does not answer.
         ending: set when the node stops; ends ``calibrate`` early.
@@ -73,6 +75,7 @@ class Plan:
     period_as: int
     calibrate: Callable[[Callable[[str], int], str], PulsedParams]
     confirm: Callable[[], None]
+    forget: Callable[[], None]
     reconnect: Callable[[], None]
     ending: threading.Event
 
@@ -131,8 +134,12 @@ class Receiver:
             waiting.set_result(message)
 
     def recalibrate(self, reason: str, epoch: int) -> None:
-        """Ends this epoch and calibrates; blocks that have begun go on. Without effect if the epoch is over."""
+        """Ends this epoch and calibrates, also after another start; blocks that have begun go on.
+
+        Without effect if the epoch is over.
+        """
         if epoch == self.progress.epoch:
+            self._plan.forget()
             self._stop.set(reason)
 
     def hold(self, why: str) -> None:
@@ -159,7 +166,7 @@ class Receiver:
         try:
             while not self._ended.is_set():
                 if self._held:
-                    self.progress.doing = f"waiting: {self._held}"
+                    self.progress.doing, reason = f"waiting: {self._held}", TROUBLE
                     await self._pause(HOLD_S)
                     continue
                 try:
@@ -179,7 +186,7 @@ class Receiver:
                         break
                     _log.error("%s; trying again in %g s", error, wait_s)
                     started = False
-                    self.progress.trouble, reason = str(error), "trouble with an instrument"
+                    self.progress.trouble, reason = str(error), TROUBLE
                     self.progress.doing = "waiting for an instrument"
                     await self._pause(wait_s)
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)

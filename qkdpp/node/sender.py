@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+from qkdpp.core.abort import Aborted, AbortReason
 from qkdpp.core.devices import Transmitter
 from qkdpp.core.errors import ConfigError, DeviceError, LinkError
 from qkdpp.core.stage import Message
@@ -110,6 +111,8 @@ class Sender:
     def ended(self, end: BlockEnd) -> None:
         """Forgets the states of a block that has ended; its recording is complete."""
         self._recorder.ended(end.block, self._records.pop(end.block, None))
+        if isinstance(end.result, Aborted) and end.result.reason is AbortReason.INSTRUMENT_FAILED:
+            self.progress.trouble = ", ".join(map(str, end.result.evidence.values()))
 
     async def _answer(self, ask: Ask) -> None:
         """The same question gets the same answer: a repeated one starts no second epoch."""
@@ -138,6 +141,12 @@ class Sender:
                     await asyncio.sleep(0.02)
 
     def _obey(self, mode: str) -> int:
+        if self.progress.trouble:
+            self._transmitter.reconnect()
+            try:
+                check_transmitter(self._transmitter, self._parameters)
+            except ConfigError as error:
+                raise DeviceError(str(error)) from error
         if mode == "RANDOM":
             return self._transmitter.start()
         self._transmitter.send(mode)

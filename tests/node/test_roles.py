@@ -4,7 +4,7 @@ import asyncio
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from two_nodes import connected, make, stop
 from qkdpp.core.errors import DeviceError, LinkError
 from qkdpp.node import receiver as receiver_module
 from qkdpp.node import sender as sender_module
-from qkdpp.node.live_messages import Ask, Propose
+from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.receiver import Plan, Receiver
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sender import Sender
@@ -37,6 +37,7 @@ def receiver(runner: object) -> Receiver:
         period_as=1,
         calibrate=lambda ask, reason: pytest.fail("nothing to calibrate"),
         confirm=lambda: None,
+        forget=lambda: None,
         reconnect=lambda: None,
         ending=threading.Event(),
     )
@@ -69,6 +70,48 @@ def test_a_receiver_ends_also_when_its_tagger_is_gone(caplog: pytest.LogCaptureF
     role.stop()
     asyncio.run(role.run())
     assert "unplugged" in caplog.text
+
+
+def test_a_transmitter_that_was_out_of_reach_is_connected_again_and_checked() -> None:
+    class Unit:
+        out, stated = True, 1_600_000_000
+        done: ClassVar[list[str]] = []
+
+        def send(self, mode: str) -> None:
+            if self.out:
+                raise DeviceError("unplugged")
+            self.done.append(mode)
+
+        def reconnect(self) -> None:
+            self.done.append("again")
+            self.out = False
+
+        def configuration(self) -> dict[str, Any]:
+            return {"pulse_period_as": self.stated, "intensities": [0.6, 0.2], "p_intensity": [0.8, 0.2], "p_z": 0.5}
+
+    class Answers:
+        said: ClassVar[list[str]] = []
+
+        def send_control(self, message: Asked) -> None:
+            self.said.append(message.error)
+
+    source = SimpleNamespace(
+        pulse_period_as=1_600_000_000, intensities=[0.6, 0.2], p_intensity=[0.8, 0.2], p_z_alice=0.5
+    )
+    parameters: Any = SimpleNamespace(source=source, sync_string=None, timing=SimpleNamespace(method="string"))
+    unit = Unit()
+    role = Sender(Answers(), unit, parameters, recorder=None, now=lambda: 0.0, progress=Progress())  # type: ignore[arg-type]
+
+    def ask(number: int) -> str:
+        asyncio.run(role.heard(Ask(number=number, mode="OFF")))
+        return Answers.said[-1]
+
+    assert ask(1) == role.progress.trouble == "unplugged"
+    unit.stated = 1
+    assert "pulse_period_as" in ask(2)
+    unit.stated = 1_600_000_000
+    assert ask(3) == role.progress.trouble == ""
+    assert Unit.done == ["again", "again", "OFF"]
 
 
 class Closed:
