@@ -12,7 +12,7 @@ import pytest
 from frames import HEAD, TAG_BYTES
 
 from qkdpp.delivery import DeliveredKey, DeliveryError
-from qkdpp.delivery.bodies import Error
+from qkdpp.delivery.client import Fault
 
 ONCE_A_MINUTE = Namespace(keys_per_minute=1.0)
 LARGEST_KEY = 128
@@ -36,7 +36,7 @@ class Manager:
 
     def fetch(self, master, key_ids):
         if not set(key_ids) <= self.kept.keys():
-            raise DeliveryError(400, Error(message="one or more keys specified are not found on KME"), None)
+            raise DeliveryError(400, Fault(message="one or more keys specified are not found on KME"), None)
         return [self.kept.pop(key_id) for key_id in key_ids]
 
 
