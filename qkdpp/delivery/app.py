@@ -91,6 +91,8 @@ class Application:
             if not self._allowances[caller].take(time.monotonic()):
                 raise Refusal(UNAVAILABLE, "too many requests of this SAE", retry_after_s=RETRY_S)
             request[CALLER] = caller
+            if "Content-Encoding" in request.headers:
+                raise Refusal(BAD_REQUEST, "a request body shall be JSON as it is, without Content-Encoding")
             response = await handler(request)
             assert isinstance(response, web.Response)
             return response

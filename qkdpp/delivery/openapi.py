@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from qkdpp.delivery.bodies import UUID_PATTERN, Error, KeyContainer, KeyIds, KeyRequest, Limits, Status
-from qkdpp.delivery.requests import MAX_AGE, TTL
+from qkdpp.delivery.requests import EXTENSIONS
 from qkdpp.delivery.stream_bodies import (
     LEAST_TIMEOUT_MS,
     MOST_TIMEOUT_MS,
@@ -101,7 +101,7 @@ def _bound(schemas: dict[str, Any], limits: Limits) -> None:
     request["number"]["maximum"] = limits.max_key_per_request
     request["size"] = _size(limits)
     request["additional_slave_SAE_IDs"] |= {"maxItems": limits.max_sae_id_count, "uniqueItems": True}
-    request["extension_mandatory"]["description"] = f"supported: {TTL}, {MAX_AGE} (seconds)"
+    request["extension_mandatory"]["description"] = f"supported: {', '.join(sorted(EXTENSIONS))}"
     schemas["KeyIds"]["properties"]["key_IDs"]["maxItems"] = limits.max_key_per_request
     schemas["KeyItem"]["properties"]["key"] |= {"contentEncoding": "base64"}
     schemas["Chunk"]["properties"]["key_buffer"] |= {"contentEncoding": "base64"}

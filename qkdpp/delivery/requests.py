@@ -31,6 +31,12 @@ T = TypeVar("T")
 BAD_REQUEST, UNAUTHORISED, UNAVAILABLE = 400, 401, 503
 TTL: Final = "qkdpp_ttl_s"
 MAX_AGE: Final = "qkdpp_max_age_s"
+ALWAYS_MET: Final[Mapping[str, tuple[str | int, ...]]] = {
+    "qkdpp_route_type": ("direct", "any"),
+    "qkdpp_disjoint_paths": (1,),
+}
+"""Values that one link meets by itself."""
+EXTENSIONS: Final = {TTL, MAX_AGE, *ALWAYS_MET}
 NO_DETAILS: Final[Mapping[str, str]] = {}
 QUERY_INTEGER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -116,15 +122,16 @@ def wanted(request: KeyRequest, slave: str, master: str, limits: Limits) -> Want
         raise Refusal(BAD_REQUEST, "master, slave and additional slave SAEs shall all be different")
     mandatory, optional = _merged(request.extension_mandatory), _merged(request.extension_optional)
     ttl_s, max_age_s, age_optional = limits.ttl_s, None, False
-    if mandatory.keys() - {TTL, MAX_AGE}:
+    if mandatory.keys() - EXTENSIONS:
         raise Refusal(BAD_REQUEST, UNSUPPORTED)
     for extensions, most in ((optional, limits.max_ttl_s), (mandatory, limits.max_ttl_s)):
         needed = extensions is mandatory
         ttl_s = _integer(extensions, TTL, most, needed, limits) or ttl_s
         age = _integer(extensions, MAX_AGE, 2**31, needed, limits)
+        _check_met(extensions, needed, limits)
         if age is not None:
             max_age_s, age_optional = age, not needed
-    if optional.keys() - {TTL, MAX_AGE} and limits.refuse_optional:
+    if optional.keys() - EXTENSIONS and limits.refuse_optional:
         raise Refusal(BAD_REQUEST, OPTIONAL_UNMET)
     return Wanted(
         number=request.number,
@@ -152,11 +159,23 @@ def _integer(extensions: Mapping[str, Any], name: str, most: int, needed: bool, 
     value = extensions.get(name)
     if name not in extensions or (type(value) is int and 1 <= value <= most):
         return value
-    if needed:
-        raise Refusal(BAD_REQUEST, UNMET, {name: f"an integer from 1 to {most} can be met"})
-    if limits.refuse_optional:
-        raise Refusal(BAD_REQUEST, OPTIONAL_UNMET, {name: f"an integer from 1 to {most} can be met"})
+    _unmet(name, f"an integer from 1 to {most} can be met", needed, limits)
     return None
+
+
+def _check_met(extensions: Mapping[str, Any], needed: bool, limits: Limits) -> None:
+    for name, values in ALWAYS_MET.items():
+        given = extensions.get(name)
+        if name in extensions and not any(type(given) is type(value) and given == value for value in values):
+            _unmet(name, f"{' or '.join(map(str, values))} can be met", needed, limits)
+
+
+def _unmet(name: str, can_be: str, needed: bool, limits: Limits) -> None:
+    """Refuses an extension unless it was optional and is not insisted on."""
+    if needed:
+        raise Refusal(BAD_REQUEST, UNMET, {name: can_be})
+    if limits.refuse_optional:
+        raise Refusal(BAD_REQUEST, OPTIONAL_UNMET, {name: can_be})
 
 
 def age_refused(asked: Wanted, limits: Limits) -> None:

@@ -75,7 +75,9 @@ async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Pee
         server.minimum_tls,
     )
     app = Application(delivery, store, peers, metrics).build()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=FINISH_S, lingering_time=LINGER_S)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=FINISH_S, lingering_time=LINGER_S, auto_decompress=False
+    )
     await runner.setup()
     housekeeping = asyncio.create_task(_expire(store))
     try:

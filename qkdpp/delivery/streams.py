@@ -118,7 +118,7 @@ class _End:
     @property
     def number(self) -> int:
         """Chunks to get at a time."""
-        return max(1, min(AHEAD, 1 + self.given, AHEAD_BYTES // self.state.terms.nbytes))
+        return max(1, min(AHEAD, 1 + self.given + len(self.chunks), AHEAD_BYTES // self.state.terms.nbytes))
 
     def find(self, index: int | None, now_ns: int) -> Chunk | None:
         """The chunk of an index, or the lowest."""
@@ -160,20 +160,17 @@ class Streams:
 
         ``new``: nobody else knows its identifier, so that it is over if the peer does not take part.
         """
-        made = await self.known(terms.stream) is None
         agreed = await self._wire.agree(
             lambda: self._link.join(terms, here=here, who=here), lambda number, _: Join(number, terms, here)
         )
-        if agreed.refused and made and (new or not agreed.silent):
+        if agreed.refused and new:
             closing = self._link.close_stream(terms.stream, who=here, last=0)
             self._wire.tell(closing, Close(terms.stream, here, 0))
             await awaited(closing)
         if agreed.silent:
             raise StreamError(Code.TIMEOUT, "the peer KME did not answer in time")
-        if agreed.refused and made and not new:
-            raise StreamError(Code.IN_USE, "the peer KME refused the stream: its identifier is in use there")
         if agreed.refused:
-            raise StreamError(Code.NO_LINK, "the peer KME refused the stream")
+            raise StreamError(Code.NO_LINK if new else Code.IN_USE, "the peer KME refused the stream")
         self.changed(terms.stream)
         return await awaited(self._link.stream(terms.stream))
 
@@ -222,7 +219,7 @@ class Streams:
         here = end.state.here
         closing = self._link.close_stream(stream, who=here, last=end.top)
         self._wire.tell(closing, Close(stream, here, end.top))
-        await awaited(closing)
+        end.state = await awaited(closing)
         end.news.set()
 
     def now_ns(self) -> int:
@@ -316,6 +313,8 @@ class Streams:
         else:
             found = await awaited(self._link.commit(ids))
             end.add({part.first + at: (key, not_after_ns) for at, key in enumerate(found)})
+        if end.state.closed & SOURCE:
+            end.drop(lambda _: True)
         end.news.set()
 
     async def _take(self, end: _End, index: int | None) -> None:

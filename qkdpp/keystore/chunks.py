@@ -54,6 +54,9 @@ def join(
 
     TooManyStreamsError if that is the application of this end, and it has ``most`` that it did not close.
     """
+    sound = who in {SOURCE, DESTINATION} and 0 < terms.nbytes <= keys.HIGHEST and 0 < terms.ttl_s <= 2**31
+    if not sound or terms.source == terms.destination:
+        raise RemoteProtocolError("a stream on terms that no stream has")
     known = db.execute("SELECT link, joined FROM stream WHERE id = ?", (terms.stream.bytes,)).fetchone()
     app = terms.source if here == SOURCE else terms.destination
     if who == here and not (known and known[1] & who):
@@ -138,6 +141,8 @@ def close(db: sqlite3.Connection, line: Line, stream: UUID, *, who: int, last: i
 
     What the other one may still read lies below ``last``. StreamUnknownError if there is no such stream.
     """
+    if who not in {SOURCE, DESTINATION} or not 0 <= last <= keys.HIGHEST:
+        raise RemoteProtocolError("a stream closed by nobody, or below its beginning")
     before = state(db, line, stream)
     end = last if before.last is None else min(last, before.last)
     db.execute("UPDATE stream SET closed = closed | ?, last = ? WHERE id = ?", (who, end, stream.bytes))

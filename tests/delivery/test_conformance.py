@@ -1,5 +1,7 @@
 """ETSI GS QKD 014 V1.1.1: every status code and fixed text, and what a refused request leaves: everything."""
 
+import gzip
+import json
 import time
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -32,6 +34,10 @@ REFUSED = [
     (get_key(extension_mandatory=[{"qkdpp_ttl_s": True}]), UNMET),
     (get_key(extension_mandatory=[{"qkdpp_ttl_s": "60"}]), UNMET),
     (get_key(extension_mandatory=[{"qkdpp_max_age_s": None}]), UNMET),
+    (get_key(extension_mandatory=[{"qkdpp_route_type": "relayed"}]), UNMET),
+    (get_key(extension_mandatory=[{"qkdpp_route_type": ["direct"]}]), UNMET),
+    (get_key(extension_mandatory=[{"qkdpp_disjoint_paths": 2}]), UNMET),
+    (get_key(extension_mandatory=[{"qkdpp_disjoint_paths": True}]), UNMET),
     (("POST", DEC, {"key_IDs": [{"key_ID": ID}]}), NOT_FOUND),
     (("GET", f"{DEC}?key_ID={ID}", None), NOT_FOUND),
     # limits
@@ -104,6 +110,29 @@ def test_broken_bodies_get_400_and_consume_nothing(world: World, raw: bytes) -> 
     check_error(world.ask("sae-a", "POST", ENC, raw=raw), 400)
     check_error(world.ask("sae-b", "POST", DEC, raw=raw), 400)
     assert world.stock() == before
+
+
+def test_what_one_link_meets_by_itself(world: World) -> None:
+    for kind in ("extension_mandatory", "extension_optional"):
+        given = [{"qkdpp_route_type": "direct"}, {"qkdpp_disjoint_paths": 1}]
+        assert world.ask("sae-a", *get_key(**{kind: given})).code == 200
+    assert world.ask("sae-a", *get_key(extension_optional=[{"qkdpp_route_type": "relayed"}])).code == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "identity", "other"])
+def test_a_coded_body_gets_400_and_consumes_nothing(
+    world: World, coding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither opened, which might never end, nor taken for JSON."""
+    before = world.stock()
+    with world.connection("sae-a") as connection:
+        for path, body in ((ENC, gzip.compress(b"{}")), (DEC, b"{}"), ("/api/v1/streams/open_connect", b"\x1f\x8b")):
+            connection.request("POST", path, body, {"Content-Encoding": coding})
+            got = connection.getresponse()
+            assert (got.status, set(json.loads(got.read()))) == (400, {"message"})
+            connection.close()
+    assert world.stock() == before
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_other_paths_and_verbs(world: World) -> None:
@@ -179,7 +208,7 @@ def test_optional_extensions_refused_where_configured(tmp_path: Path, pki: Path)
     with World(tmp_path, pki, extra="[limits]\nrefuse_optional = true\nmax_sae_id_count = 0") as world:
         world.now += 100 * 10**9
         before = world.stock()
-        for extension in ({"other_x": 1}, {"qkdpp_ttl_s": -1}, {"qkdpp_max_age_s": 99}):
+        for extension in ({"other_x": 1}, {"qkdpp_ttl_s": -1}, {"qkdpp_max_age_s": 99}, {"qkdpp_disjoint_paths": 2}):
             check_error(world.ask("sae-a", *get_key(extension_optional=[extension])), 400, OPTIONAL)
         check_error(world.ask("sae-a", *get_key(additional_slave_SAE_IDs=["sae-b2"])), 400)
         assert world.stock() == before

@@ -14,14 +14,20 @@ from stores import NAMES, OUT_S, Ends, secret
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import RemoteProtocolError
 from qkdpp.keystore import (
+    DESTINATION,
+    SOURCE,
     KeysNotFoundError,
     Limits,
     NotEnoughKeyError,
     NotMetError,
     NotNamedError,
+    Part,
     Piece,
     Reservation,
     ReservationRefusedError,
+    StreamInUseError,
+    StreamUnknownError,
+    Terms,
 )
 
 
@@ -287,3 +293,91 @@ def test_a_thousand_random_requests_overlap_nowhere(ends: Ends) -> None:
             assert b"".join(k.secret for k in keys) == stream[start : start + number * nbytes]
         assert all(low < high for low, high in pairwise(used[own]))
     ends.totals_fit()
+
+
+TERMS = Terms(stream=uuid4(), source="sae-a", destination="sae-b", nbytes=8, ttl_s=60, quality="")
+
+
+def opened(ends: Ends, terms: Terms = TERMS) -> None:
+    for who in (SOURCE, DESTINATION):
+        ends.a.join(terms, here=SOURCE, who=who).result(OUT_S)
+        ends.b.join(terms, here=DESTINATION, who=who).result(OUT_S)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"master": "sae-b"}, RemoteProtocolError),
+        ({"slaves": ("sae-c",)}, RemoteProtocolError),
+        ({"nbytes": 4, "key_ids": tuple(uuid4() for _ in range(4))}, RemoteProtocolError),
+        ({"masks": (bytes(8), bytes(8))}, RemoteProtocolError),
+        ({"part": Part(TERMS.stream, -1)}, RemoteProtocolError),
+        ({"part": Part(TERMS.stream, 2**63 - 1)}, RemoteProtocolError),
+        ({"part": Part(TERMS.stream, 1)}, ReservationRefusedError),
+        ({"part": Part(uuid4(), 2)}, ReservationRefusedError),
+    ],
+)
+def test_chunks_that_do_not_fit_their_stream_are_refused(ends: Ends, change: dict, error: type[Exception]) -> None:
+    """Also a lower index under new identifiers: an index never names two chunks."""
+    ends.fill(2)
+    ends.meet()
+    opened(ends)
+    ends.b.accept(ends.a.reserve_chunks(TERMS.stream, 2).result(OUT_S)).result(OUT_S)
+    good = ends.a.reserve_chunks(TERMS.stream, 2).result(OUT_S)
+    assert good.part == Part(TERMS.stream, 2)
+    with pytest.raises(error):
+        ends.b.accept(msgspec.structs.replace(good, **change)).result(OUT_S)
+    ends.b.accept(good).result(OUT_S)
+    ends.b.accept(good).result(OUT_S)  # again, without effect
+    got = ends.b.take(TERMS.stream, None, 10).result(OUT_S)
+    assert [bytes(got[index][0].secret) for index in range(4)] == [secret(2, 64)[at : at + 8] for at in (0, 8, 16, 24)]
+    assert ends.b.take(TERMS.stream, None, 10).result(OUT_S) == {}
+    ends.b.accept(good).exception(OUT_S)  # late: whatever it says, it gives nothing
+    assert ends.b.take(TERMS.stream, None, 10).result(OUT_S) == {}
+
+
+def test_a_stream_has_one_set_of_terms_for_ever(ends: Ends) -> None:
+    ends.meet()
+    opened(ends)
+    opened(ends)
+    for change in ({"source": "sae-x"}, {"nbytes": 16}, {"ttl_s": 61}, {"quality": "x"}):
+        with pytest.raises(StreamInUseError):
+            ends.b.join(msgspec.structs.replace(TERMS, **change), here=DESTINATION, who=SOURCE).result(OUT_S)
+    with pytest.raises(StreamInUseError):
+        ends.b.join(TERMS, here=SOURCE, who=SOURCE).result(OUT_S)
+    for change, who in (({"nbytes": 0}, SOURCE), ({"ttl_s": 0}, SOURCE), ({"destination": "sae-a"}, SOURCE), ({}, 7)):
+        with pytest.raises(RemoteProtocolError):
+            ends.b.join(msgspec.structs.replace(TERMS, stream=uuid4(), **change), here=DESTINATION, who=who).result(
+                OUT_S
+            )
+    with pytest.raises(RemoteProtocolError):
+        ends.b.close_stream(TERMS.stream, who=4, last=0).result(OUT_S)
+    ends.b.close_stream(TERMS.stream, who=DESTINATION, last=0).result(OUT_S)
+    with pytest.raises(StreamInUseError):
+        ends.b.join(TERMS, here=DESTINATION, who=DESTINATION).result(OUT_S)
+    ends.fill(2)
+    late = ends.a.reserve_chunks(TERMS.stream, 1).result(OUT_S)
+    with pytest.raises(ReservationRefusedError):
+        ends.b.accept(late).result(OUT_S)
+    for link in (ends.a, ends.b):
+        with pytest.raises(StreamUnknownError):
+            link.stream(uuid4()).result(OUT_S)
+
+
+def test_pads_and_keys_of_the_masters_own_end_are_counted_once(ends: Ends) -> None:
+    ends.fill(2)
+    ends.meet()
+    store = ends.stores["kme-a"]
+    made = store.reserve_at({"kme-b": ["sae-b"]}, 2, 16, master="sae-a", ttl_s=60).result(OUT_S)["kme-b"]
+    ends.b.accept(made).result(OUT_S)
+    ids = made.key_ids
+    keys = store.commit_at(["kme-b"], ids, ["sae-a2"]).result(OUT_S)
+    ends.totals_fit()
+    with pytest.raises(KeysNotFoundError):
+        ends.fetch("kme-a", "sae-a", ids)
+    got = ends.fetch("kme-a", "sae-a2", ids[:1])
+    assert got == {ids[0]: bytes(keys[0].secret)}
+    ends.now += 61_000_000_000
+    store.expire().result(OUT_S)
+    ends.totals_fit()
+    assert ends.a.status().result(OUT_S).held == 0
