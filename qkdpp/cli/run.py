@@ -31,7 +31,8 @@ def command(
     """Run one node of a live link until it is stopped.
 
     Connects the instruments, calibrates, and makes keys together with the node at the other end. Ctrl-C stops it
-    cleanly, twice stops it at once. Exit code 3: a security alarm, a link that failed for good, or no key at all.
+    cleanly, twice stops it at once. Exit code 3: a security alarm, a pool that is used up, a link that failed for
+    good, or no key at all.
     """
     import contextlib
     import sys

@@ -26,6 +26,8 @@ BLOCK_S = 3.0
 PLAN = load("backbone-625mhz")
 MU, P = np.array(PLAN.source.intensities), np.array(PLAN.source.p_intensity)
 SHARE, SHIFT_PS, STRAY_HZ = 0.3, 110.0, 20_000.0
+LOW_HZ, HIGH_HZ = 54_000.0, 72_000.0
+"""Below and above the 61,000 detections a second without Eve."""
 GATE_FWHM_PS = 180.0
 SIGMAS = 4.5
 
@@ -98,7 +100,7 @@ def prepared(folder, port: int) -> None:
     for name, section, line in (
         ("lab", "world", "aligned_ps = 60.0"),
         ("bob", "calibration", "recalibrate_qber = 0.5"),
-        ("bob", "alarms", f"dark_hz = {STRAY_HZ / 2}"),
+        ("bob", "alarms", f"dark_hz = {STRAY_HZ / 2}\nrate_low_hz = {LOW_HZ}\nrate_high_hz = {HIGH_HZ}"),
     ):
         path = folder / f"{name}.toml"
         path.write_text(path.read_text().replace(f"[{section}]\n", f"[{section}]\n{line}\n", 1))
@@ -158,6 +160,7 @@ def stopped(lab, line: str, alice: NodeProcess, bob: NodeProcess, watch: Watch) 
     return {
         "after_s": after_s,
         "security": (alice.security(), bob.security()),
+        "alarms": bob.alarms(),
         "quiet": (quiet, (len(bob.blocks()), watch.pool_bytes())),
         "runs": [max((alice.folder / "runs").glob(f"{name}-*")) for name in ("alice", "bob")],
         "codes": (bob.stop(), alice.stop()),
@@ -236,8 +239,9 @@ def test_no_block_begins_while_a_current_is_unknown_and_an_epoch_begins_when_it_
 
 
 def test_warnings_are_raised_on_the_way(seen):
-    """By intercepted pulses, a pulled cable and stray light."""
-    assert {"qber_warning", "no_current", "dark_counts"} <= set(seen["pulled"]["alarms"])
+    """By intercepted pulses, a pulled cable, stray light, and pulses that miss their gates."""
+    assert {"qber_warning", "no_current", "dark_counts", "rate_high"} <= set(seen["pulled"]["alarms"])
+    assert "rate_low" in seen["shift"]["alarms"]
 
 
 @pytest.mark.parametrize(("name", "alarms"), [("blinding", {"detector_current"}), ("shift", {"unequal_detectors"})])
