@@ -157,7 +157,7 @@ class Node:
             results = await asyncio.gather(link, *tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
-                raise result
+                raise _inner(result)
 
     # --- what goes on -----------------------------------------------------------------------------------------------
 
@@ -401,6 +401,13 @@ class Node:
 
 def _critical(name: str, message: str, remedy: str) -> Alarm:
     return Alarm(name=name, level=Level.CRITICAL, message=message, remedy=remedy)
+
+
+def _inner(error: Exception) -> Exception:
+    """What a task failed with, out of the groups that task groups wrap it in."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _trouble(message: str) -> list[Alarm]:

@@ -93,6 +93,23 @@ def test_every_block_agrees_with_what_was_sent() -> None:
     assert detected == pytest.approx(run.outcome.accepted.sum() * 1.2 / SECONDS, rel=0.05)
 
 
+def test_a_stream_that_has_run_for_weeks_is_cut_like_a_fresh_one() -> None:
+    run = Bb84Run(plan(), 3)
+    chunks, weeks = pieces(run), 3 * 7 * 86_400 * 10**12
+    assert run.plan.bob.tagger.tick_as == 1_000_000
+    found = []
+    for shift in (0, weeks):
+        blocks = cutter(run, error_s=shift / 1e12)
+        for piece in chunks:
+            confirmed(blocks, replace(piece, ticks=piece.ticks + shift))
+            if (cut := blocks.cut()) is not None:
+                found.append(blocks.resolve(cut, OsEntropy()).detections)
+    half = len(found) // 2
+    assert half == 3
+    for fresh, old in zip(found[:half], found[half:], strict=True):
+        assert np.array_equal(fresh.slots, old.slots)
+
+
 def test_a_wrong_guess_within_the_range_is_corrected_and_a_worse_one_drops_the_block() -> None:
     run = Bb84Run(plan(rate_ppm=40.0), 5)
     near, far = cutter(run, error_s=0.004, range_s=0.005), cutter(run, error_s=0.08, range_s=0.001)

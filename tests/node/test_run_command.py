@@ -1,7 +1,9 @@
 """``qkdpp run`` and ``qkdpp replay``: exit codes, and what a person is told."""
 
 import logging
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +59,16 @@ def test_a_transmitter_that_sends_something_else_is_refused(folder):
         done = qkdpp("run", str(alice))
     assert done.returncode == 2
     assert "p_z" in done.stderr
+
+
+def test_a_port_that_is_taken_is_said(folder):
+    port = int(re.search(r'listen = "127.0.0.1:(\d+)"', (folder / "alice.toml").read_text())[1])
+    with laboratory(folder), socket.create_server(("127.0.0.1", port)):
+        done = qkdpp("run", str(folder / "alice.toml"), "--json")
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_end_of_the_time_without_a_key_is_no_success(folder):
