@@ -117,7 +117,7 @@ def _pulsed(
     found: Detections, end: BlockEnd, parameters: Parameters, efficiency: NDArray[np.float64], seconds: float
 ) -> BlockFigures:
     clicks = np.bincount(found.basis << 1 | found.bit, minlength=4).astype(np.int64)
-    background = _background(found)
+    background = background_of(found)
     cells, wrong, noise = _no_cells()
     sifted, source = end.log.facts.get("sifted"), parameters.source
     period_as = _period_as(parameters)
@@ -142,7 +142,7 @@ def _pulsed(
     )
 
 
-def _background(found: Detections) -> NDArray[np.float64]:
+def background_of(found: Detections) -> NDArray[np.float64]:
     """Clicks of each detector that come at any time, float64[4]: twice those in the half of a slot far from pulses."""
     centres = (found.histogram_edges_ps[1:] + found.histogram_edges_ps[:-1]) / 2
     far = np.abs(centres) >= found.histogram_edges_ps[-1] / 2

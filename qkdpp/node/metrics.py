@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
 from qkdpp import __version__
@@ -23,12 +24,15 @@ from qkdpp.delivery.metrics import Stock
 from qkdpp.keystore import LinkStatus
 from qkdpp.link.pool import LANES, PAD_BYTES
 from qkdpp.node.config import ROLES, NodeFile
-from qkdpp.node.figures import tested
+from qkdpp.node.figures import background_of, tested
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Status
 from qkdpp.sifting.bb84 import Sifted
+from qkdpp.sifting.bbm92 import SiftedPairs
+from qkdpp.timing.clock import ClockReport
 from qkdpp.timing.detect import Detections
+from qkdpp.timing.pair_values import Matched
 from qkdpp.timing.pulsed import Recovered
 
 BITS_PER_BYTE: Final = 8
@@ -42,14 +46,14 @@ class Metrics:
 
     Args:
         link: value of the label ``link``.
-        intensities: mean photon numbers, values of the label ``intensity``.
+        intensities: mean photon numbers, values of the label ``intensity``; empty for pairs, whose label is ``pairs``.
         stock: of the key store, asked at every scrape, from any thread.
     """
 
     def __init__(self, link: str, intensities: tuple[float, ...], stock: Callable[[], LinkStatus]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._link, self._intensities = link, tuple(f"{mu:g}" for mu in intensities)
+        self._link, self._intensities = link, tuple(f"{mu:g}" for mu in intensities) or ("pairs",)
         self._raw = self._counter("raw_events", "Detections by detector.", "detector")
         self._sifted = self._counter("sifted_events", "Detections of equal bases.", "basis", "intensity")
         self._disclosed = self._counter("disclosed_bytes", "Disclosed for a block.", "stage")
@@ -60,6 +64,11 @@ class Metrics:
         self._efficiency = self._gauge("ec_efficiency_ratio", "Leak of error correction over the Shannon limit.")
         self._offset = self._gauge("sync_offset_seconds", "Offset of the clock line of the last block.")
         self._drift = self._gauge("sync_drift_ratio", "Relative rate of the clock in the last block.")
+        self._visibility = self._gauge("visibility_ratio", "Visibility of the pairs of the last block.")
+        self._contrast = self._gauge(
+            "coincidence_contrast_ratio", "Coincidences of the last block over accidental ones."
+        )
+        self._dark = self._gauge("dark_rate_hertz", "Clicks between the pulses of the last block.", "detector")
         self._last = self._gauge("last_block_timestamp_seconds", "When the last block ended.")
         self._pool = self._gauge("auth_key_available_bytes", "Left in the authentication pool.")
         self._state = self._gauge("qkd_link_state", "1 for the present state.", "state")
@@ -104,7 +113,7 @@ class Metrics:
             self._stages.labels(self._link, mark.name).observe(mark.seconds)
         self._clicks(end)
         sifted = end.log.facts.get("sifted")
-        if isinstance(sifted, Sifted):
+        if isinstance(sifted, Sifted | SiftedPairs):
             self._sift(sifted, end)
         if end.log.length is not None and math.isfinite(end.log.length.phase_error_upper):
             self._phase.labels(self._link).set(end.log.length.phase_error_upper)
@@ -112,17 +121,34 @@ class Metrics:
             self._efficiency.labels(self._link).set(row["f_ec"])
 
     def _clicks(self, end: BlockEnd) -> None:
-        found, recovered = end.log.facts.get("detections"), end.log.facts.get("recovered")
+        facts = end.log.facts
+        found, recovered, matched = facts.get("detections"), facts.get("recovered"), facts.get("matched")
         if isinstance(found, Detections):
-            counts = np.bincount(found.basis << 1 | found.bit, minlength=len(ROLES))
-            for detector, code in ROLES.items():
-                self._raw.labels(self._link, detector).inc(int(counts[code]))
+            self._count(found.basis << 1 | found.bit)
+            if isinstance(seconds := facts.get("seconds"), float):
+                for detector, clicks in zip(ROLES, background_of(found), strict=True):
+                    self._dark.labels(self._link, detector).set(clicks / seconds)
         if isinstance(recovered, Recovered):
-            self._offset.labels(self._link).set(recovered.report.line_offset_s)
-            self._drift.labels(self._link).set(recovered.report.line_rate_ppm * 1e-6)
+            self._follow(recovered.report)
+        if isinstance(matched, Matched):
+            self._count(matched.detector)
+            if (pairs := matched.coincidences) is not None:
+                self._follow(matched.clock)
+                self._contrast.labels(self._link).set(len(matched) / max(pairs.accidentals, 1.0))
 
-    def _sift(self, sifted: Sifted, end: BlockEnd) -> None:
+    def _count(self, detector_codes: NDArray[np.integer]) -> None:
+        counts = np.bincount(detector_codes, minlength=len(ROLES))
+        for detector, code in ROLES.items():
+            self._raw.labels(self._link, detector).inc(int(counts[code]))
+
+    def _follow(self, clock: ClockReport) -> None:
+        self._offset.labels(self._link).set(clock.line_offset_s)
+        self._drift.labels(self._link).set(clock.line_rate_ppm * 1e-6)
+
+    def _sift(self, sifted: Sifted | SiftedPairs, end: BlockEnd) -> None:
         n, wrong = tested(sifted, end)
+        if isinstance(sifted, SiftedPairs) and n.sum():
+            self._visibility.labels(self._link).set(1.0 - 2.0 * int(wrong.sum()) / int(n.sum()))
         for k, intensity in enumerate(self._intensities):
             for b, basis in enumerate(BASES):
                 events = int(n[k, b])

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,12 +23,16 @@ from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Status
 from qkdpp.pki import create_authority, create_certificate
 from qkdpp.protocols.block import BlockLog
+from qkdpp.sifting.bbm92 import SiftedPairs
+from qkdpp.timing.clock import ClockReport
+from qkdpp.timing.pair_values import Matched
 
 SPECIFIED = {
     "qkdpp_raw_events", "qkdpp_sifted_events", "qkdpp_disclosed_bytes", "qkdpp_secret_key_bytes", "qkdpp_blocks",
     "qkdpp_qber_ratio", "qkdpp_phase_error_bound_ratio", "qkdpp_ec_efficiency_ratio", "qkdpp_sync_offset_seconds",
     "qkdpp_sync_drift_ratio", "qkdpp_block_duration_seconds", "qkdpp_last_block_timestamp_seconds",
     "qkdpp_auth_key_available_bytes", "qkdpp_key_store_available_bytes", "qkdpp_key_store_capacity_bytes",
+    "qkdpp_visibility_ratio", "qkdpp_coincidence_contrast_ratio", "qkdpp_dark_rate_hertz",
     "qkdpp_key_consumed_bytes", "qkdpp_qkd_link_state", "qkdpp_build_info",
 }  # fmt: skip
 """Names of the specification (counters without ``_total``), as far as a node alone knows them."""
@@ -91,6 +96,39 @@ def test_blocks_keys_and_pool_are_counted_in_blocks_and_bytes():
     assert found["qkdpp_qkd_link_state", link, ("state", "up")] == 1
     assert sum(v for key, v in found.items() if key[0] == "qkdpp_qkd_link_state") == 1
     assert found["qkdpp_block_duration_seconds_sum", link, ("stage", "corrected")] == 3.0
+
+
+def test_a_block_of_pairs_shows_rates_clock_errors_visibility_and_contrast():
+    clock = ClockReport(
+        method="pairs", time_s=(), offset_s=(), rate_ppm=(), line_offset_s=0.25, line_rate_ppm=8.0,
+        residual_rms_ps=1.0, significance=9.0, locked_share=1.0,
+    )  # fmt: skip
+    matched = Matched(
+        detector=np.repeat(np.arange(4, dtype=np.uint8), [40, 30, 20, 10]), time_s=np.zeros(100, np.float32),
+        counters=None, clock=clock, delays_ticks=(), coincidences=SimpleNamespace(accidentals=4.0),
+    )  # fmt: skip
+    sifted = SiftedPairs(
+        key=Bits.from_bytes(bytes(5), 40), key_index=np.arange(40), disclosed=np.full((4, 4), 2), n_test=60,
+        test_errors=3, test_index=np.arange(60), test_wrong=np.zeros(60, bool),
+    )  # fmt: skip
+    ended = end(Bits.from_bytes(b"\x99", 8))
+    ended.log.facts |= {"matched": matched, "sifted": sifted}
+    metrics = Metrics("bob", (), stock)
+    metrics.block(ended, {"secret_bits": 8})
+    found = values(generate_latest(metrics.registry).decode())
+    link = ("link", "bob")
+    assert [found["qkdpp_raw_events_total", ("detector", d), link] for d in ("Z0", "Z1", "X0", "X1")] == [
+        40,
+        30,
+        20,
+        10,
+    ]
+    assert found["qkdpp_sync_offset_seconds", link] == 0.25
+    assert found["qkdpp_sync_drift_ratio", link] == pytest.approx(8e-6)
+    assert found["qkdpp_coincidence_contrast_ratio", link] == 25.0
+    assert found["qkdpp_visibility_ratio", link] == pytest.approx(1 - 2 * 3 / 60)
+    assert found["qkdpp_qber_ratio", ("basis", "X"), ("intensity", "pairs"), link] == 0.05
+    assert found["qkdpp_disclosed_bytes_total", link, ("stage", "estimation")] == 4.0
 
 
 @pytest.mark.parametrize(
