@@ -79,7 +79,9 @@ class Worker:
         if method == "void":
             return link.void([UUID(i) for i in argument]).result()
         if method == "commit":
-            return [(key.key_id, key.secret.hex()) for key in link.commit([UUID(i) for i in argument]).result()]
+            ids, near = [UUID(i) for i in argument[0]], argument[1]
+            done = store.commit_at([link.line.peer], ids, near) if near else link.commit(ids)
+            return [(key.key_id, key.secret.hex()) for key in done.result()]
         if method == "deliver":
             keys = store.deliver(argument[0], [UUID(i) for i in argument[1]], master="sae-m").result()
             return [(key.key_id, key.secret.hex()) for key in keys]

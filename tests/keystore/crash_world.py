@@ -25,6 +25,8 @@ from stores import secret
 from qkdpp.keystore import Reservation
 
 SLAVES = ("sae-1", "sae-2")
+NEAR = "sae-0"
+"""A slave at the master's own end."""
 BLOCK_BYTES = 96
 TTL_S = 1000
 
@@ -90,6 +92,9 @@ class Request:
     def stream(self) -> str:
         """Of which these are chunks; empty if of none."""
         return str((self.reservation["part"] or [""])[0])
+
+    def home(self, slave: str) -> str:
+        return self.own if slave == NEAR else other(self.own)
 
     def index(self, key_id: str) -> int:
         return int(self.reservation["part"][1]) + self.ids.index(key_id)
@@ -297,10 +302,12 @@ class World:
         request.accepted = True
         request.open = {slave: set(request.ids) for slave in request.reservation["slaves"]}
         request.sure = False  # until the master's answer is there, it may die with the keys
-        error, keys = self.processes[request.own].attempt("commit", request.ids)
+        near = [NEAR] if not request.stream and self.draw.random() < 0.3 else []
+        error, keys = self.processes[request.own].attempt("commit", [request.ids, near])
         if error:
             assert (error, request.end <= self.now) == ("KeysNotFoundError", True), keys
             return
+        request.open |= {slave: set(request.ids) for slave in near}
         self.take("master", keys)
         request.master_has = request.sure = True
 
@@ -333,7 +340,7 @@ class World:
             self.read(request, slave)
             return
         ids = self.draw.sample(sorted(request.open[slave]), self.draw.randint(1, len(request.open[slave])))
-        process = self.processes[other(request.own)]
+        process = self.processes[request.home(slave)]
         if self.draw.random() < 0.2:
             unknown = "00000000-0000-4000-8000-000000000000"
             refused(process, "KeysNotFoundError", [slave, [*ids, unknown]])
@@ -363,8 +370,10 @@ class World:
         if not self.had:
             return
         who, key_id = self.draw.choice(sorted(self.had))
+        its = next(request for request in self.requests if key_id in request.ids)
         for own in NAMES:
-            refused(self.processes[own], None if who == "master" else "KeysNotFoundError", [who, [key_id]])
+            named = who != "master" and own == its.home(who)
+            refused(self.processes[own], "KeysNotFoundError" if named else None, [who, [key_id]])
         request = self.draw.choice(self.requests)
         refused(self.processes[other(request.own)], None, ["stranger", request.ids])
 
@@ -414,7 +423,7 @@ class World:
 
     def collect_one(self, request: Request, wanted: list[Any]) -> None:
         try:
-            self.take(wanted[0], self.processes[other(request.own)].do("deliver", wanted))
+            self.take(wanted[0], self.processes[request.home(wanted[0])].do("deliver", wanted))
         except DiedError:  # perhaps with the keys
             self.settle()
 
