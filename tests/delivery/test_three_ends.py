@@ -10,10 +10,13 @@ from worlds import OUT_S
 
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
+from qkdpp.delivery import Client, DeliveryError
 from qkdpp.delivery.channel import MemoryChannel, memory_pair
+from qkdpp.delivery.config import load_delivery
 from qkdpp.delivery.messages import DECODER, Answer, Reserve
 from qkdpp.delivery.multicast import Homes, multicast
 from qkdpp.delivery.peer import LinkedPeer
+from qkdpp.delivery.server import answering
 from qkdpp.delivery.streams import PeerUnreachableError, awaited
 from qkdpp.keystore import FileWrapping, KeysNotFoundError, KeyStore, NotEnoughKeyError, NotNamedError, create_kek
 
@@ -178,6 +181,47 @@ def test_too_little_key_on_one_link_takes_none_of_the_other(three: Three) -> Non
             await three.take(2, 32)
         assert three.stores[A].link(C).status().result(OUT_S).available == before
         assert three.stores[A].link(B).status().result(OUT_S).available == 32
+        await three.part()
+
+    asyncio.run(talk())
+
+
+def test_one_request_for_slaves_everywhere(three: Three, pki: Path) -> None:
+    """Over the web; too much for one message is refused before anything is taken."""
+    homes = {"sae-a": A, "sae-slow": A, "sae-b": B, "sae-c": C}
+    text = (
+        f'format = 1\n[server]\nname = "{A}"\nlisten = ":0"\nauthority = "{pki}/authority.pem"\n'
+        f'certificate = "{pki}/{A}.pem"\nkey = "{pki}/{A}.key"\n[store]\nfolder = "{A}"\nkey = "{A}.kek"\n'
+        + "".join(f'[[peer]]\nname = "{name}"\nlisten = ":0"\n' for name in (B, C))
+        + "".join(f'[[sae]]\nid = "{sae}"\nkme = "{kme}"\n' for sae, kme in homes.items())
+    )
+    path = three.stores[A].path.parent / "kme-a.toml"
+    path.write_text(text, encoding="utf-8")
+
+    def ask(port: int) -> None:
+        files = {"authority": pki / "authority.pem"}
+        master, near = (
+            Client(f"127.0.0.1:{port}", certificate=pki / f"{sae}.pem", key=pki / f"{sae}.key", **files)
+            for sae in ("sae-a", "sae-slow")
+        )
+        with master, near:
+            keys = master.get("sae-c", 2, additional_slaves=["sae-slow", "sae-b"])
+            ids = [key.key_id for key in keys]
+            assert near.fetch("sae-a", ids) == keys
+            for sae in ("sae-b", "sae-c"):
+                got = three.stores[homes[sae]].deliver(sae, ids, master="sae-a").result(OUT_S)
+                assert [bytes(key.secret) for key in got] == [key.key for key in keys]
+            with pytest.raises(DeliveryError, match="number times size") as refused:
+                master.get("sae-c", 128, 262_144, additional_slaves=["sae-b"])
+            assert refused.value.code == 400
+            with pytest.raises(DeliveryError, match="not enough key") as short:
+                master.get("sae-c", 64, 256, additional_slaves=["sae-b"])
+            assert short.value.code == 503
+
+    async def talk() -> None:
+        await three.meet()
+        async with answering(load_delivery(path), three.stores[A], three.peers) as (port, _):
+            await asyncio.to_thread(ask, port)
         await three.part()
 
     asyncio.run(talk())
