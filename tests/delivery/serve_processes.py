@@ -21,15 +21,20 @@ class Served:
         filled.fill(2)
         filled.close()
         port = self.meeting = free_port()
-        self.processes = {
-            own: self._start(own, meet)
-            for own, meet in zip(KMES, (f'listen = ":{port}"', f'connect = ":{port}"'), strict=True)
-        }
-        self.ports = {}
-        for own, process in self.processes.items():
-            line = process.stdout.readline()
-            assert line.startswith(f"{own}: applications on 127.0.0.1:"), line
-            self.ports[own] = int(line.rpartition(":")[2])
+        self._meet = dict(zip(KMES, (f'listen = ":{port}"', f'connect = ":{port}"'), strict=True))
+        self.processes = {own: self._start(own, self._meet[own]) for own in KMES}
+        self.ports = {own: self._port(own) for own in KMES}
+
+    def again(self, own: str) -> None:
+        """Starts one anew that has ended."""
+        self.processes[own].stdout.close()
+        self.processes[own] = self._start(own, self._meet[own])
+        self.ports[own] = self._port(own)
+
+    def _port(self, own: str) -> int:
+        line = self.processes[own].stdout.readline()
+        assert line.startswith(f"{own}: applications on 127.0.0.1:"), line
+        return int(line.rpartition(":")[2])
 
     def _start(self, own: str, meet: str) -> subprocess.Popen[str]:
         path = delivery_file(self.folder, self.pki, own, meet).path
