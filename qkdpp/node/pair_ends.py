@@ -107,7 +107,7 @@ class PairEnd:
 
     def recalibrate(self, reason: str, epoch: int) -> None:
         """Nothing moves here: what must be aligned in a pair link is its operator's matter."""
-        _log.warning("asked to calibrate in epoch %d (%s); a pair link has no loops of its own", epoch, reason)
+        _log.warning("%s: a pair link has no loops that calibrate it; look at its alignment", reason)
 
     def ended(self, end: BlockEnd) -> None:
         """The recording is complete; Bob's intervals follow the clock that a block found."""
