@@ -1,8 +1,9 @@
-"""Throughput of two live nodes over loopback, tags injected from memory: ``python bench/live.py rates|delays``.
+"""Throughput of two live nodes over loopback, tags injected from memory: ``python bench/live.py rates|delays|profile``.
 
 ``rates``: rising rates until tags or intervals are dropped. ``delays``: one rate, round trips from 0 to 100 ms, by a
-proxy. The tags are those of the scenario ``pair-lab`` at 100,000 a second on each side, played over and over and faster
-than they were made. Both nodes are processes of their own.
+proxy. ``profile``: one rate, and in which functions both nodes were found while they worked. The tags are those of the
+scenario ``pair-lab`` at 100,000 a second on each side, played over and over and faster than they were made. Both nodes
+are processes of their own.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -40,6 +43,8 @@ from qkdpp_drivers.sim.world.pairs import PairWorld
 
 LENGTH_S, PAIR_RATE_HZ, BLOCK_S, IN_FLIGHT = 6.0, 3.85e5, 2.0, 6
 STEP_S = 0.01
+WAITING = ("wait", "select", "_worker", "get", "sleep", "accept", "_wait_for_tstate_lock")
+"""Functions in which a thread that has nothing to do is found."""
 STAGES = ("blanked", "gated", "sifted", "corrected", "secret")
 TICKS_PER_S = 10**12
 
@@ -101,11 +106,45 @@ class MemoryTagger:
         return {}
 
 
+class Sampler(threading.Thread):
+    """Looks a hundred times a second where every thread is; those that wait do not count."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.found: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while True:
+            time.sleep(0.01)
+            for frame in sys._current_frames().values():
+                if (place := _place(frame)) is not None:
+                    self.found[place] += 1
+
+    def shares(self, most: int = 12) -> dict[str, float]:
+        """Share of all samples, the largest first."""
+        return {place: round(n / self.found.total(), 3) for place, n in self.found.most_common(most)}
+
+
+def _place(frame: FrameType | None) -> str | None:
+    """The innermost function of qkdpp, and of the library that it has called; None for a thread that waits."""
+    if frame is None or frame.f_code.co_name in WAITING or frame.f_code.co_filename == __file__:
+        return None
+    called = ""
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if "/qkdpp/" in file:
+            return f"{file.rpartition('/qkdpp/')[2]}:{name}{called}"
+        called, frame = f" > {name}", frame.f_back
+    return None
+
+
 def node(role: str, folder: Path, speed: float) -> None:
     """One process."""
-    tagger = MemoryTagger(folder / f"{role}.npz", speed)
+    tagger, sampler = MemoryTagger(folder / f"{role}.npz", speed), Sampler()
     assemble.driver_registry = lambda: SimpleNamespace(connect=lambda *_, **__: tagger)  # type: ignore[assignment]
+    sampler.start()
     asyncio.run(node_process(folder / f"{role}.toml", folder / f"{role}.port"))
+    (folder / f"{role}.profile").write_text(json.dumps(sampler.shares()))
 
 
 async def measure(folder: Path, *, speed: float, seconds: float, delay_s: float) -> dict[str, Any]:
@@ -189,16 +228,21 @@ async def measured(what: str, folder: Path, *, speed: float, seconds: float) -> 
     tags_per_s = make_tags(folder)
     print(f"tags as made: {tags_per_s} /s on both sides together; load {os.getloadavg()}")
     runs = [(s, 0.0) for s in (1.0, 2.0, 3.0, 4.0, 5.0, 15.0)]
+    if what == "profile":
+        runs = [(speed, 0.0)]
     if what == "delays":
         runs = [(speed, rtt_ms / 2000) for rtt_ms in (0, 10, 20, 50, 75, 100)]
     for one, delay_s in runs:
         found = await measure(folder, speed=one, seconds=seconds, delay_s=delay_s)
         print(f"{round(one * tags_per_s):8d} tags/s, round trip {2000 * delay_s:g} ms:", json.dumps(found), flush=True)
+        for role in ("alice", "bob") if what == "profile" else ():
+            for place, share in json.loads((folder / f"{role}.profile").read_text()).items():
+                print(f"{role:6} {share:6.1%}  {place}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["rates", "delays", "alice", "bob"])
+    parser.add_argument("what", choices=["rates", "delays", "profile", "alice", "bob"])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--speed", type=float, default=2.5)
     parser.add_argument("--seconds", type=float, default=20.0)

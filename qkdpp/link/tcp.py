@@ -94,6 +94,7 @@ class TcpLink:
         self._stopped = False
         self._heard_s = 0.0
         self._wait_s = FIRST_WAIT_S
+        self._last_down: Down | None = None
 
     # What the node does.
 
@@ -244,9 +245,14 @@ class TcpLink:
             await asyncio.sleep(_TICK_S)
 
     def _tell(self, events: list[Event]) -> None:
+        """Every event, but a link that stays down for the same reason is told once: it may be so for weeks."""
         for event in events:
             if isinstance(event, Up):
-                self._wait_s = FIRST_WAIT_S
+                self._wait_s, self._last_down = FIRST_WAIT_S, None
+            elif isinstance(event, Down):
+                if event == self._last_down:
+                    continue
+                self._last_down = event
             self._events.put_nowait(event)
 
     @staticmethod

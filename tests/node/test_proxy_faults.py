@@ -7,7 +7,7 @@ import random
 
 import pytest
 from proxy import BLOCK, FORGERIES, KINDS, Direction, Kind, Proxy
-from two_nodes import SIDES, Node, assert_same_keys, make, run_block, stop
+from two_nodes import SIDES, Node, Note, assert_same_keys, make, run_block, stop
 
 from qkdpp.core.bits import Bits
 from qkdpp.node.blocks import Policy
@@ -86,6 +86,52 @@ def test_one_fault_at_every_frame_of_a_block(kind: Kind, direction: Direction) -
                 await one_block(kind, direction, position)
 
         await asyncio.gather(*(at(position) for position in range(n_frames)))
+
+    asyncio.run(main())
+
+
+async def usurped(direction: Direction, position: int) -> int:
+    """A forged frame takes the place of one; three blocks, the last with a key, and no key on one side alone.
+
+    How many sessions there were.
+    """
+    alice, bob = make(200, Policy(deadline_s=1.0))
+    watches = Watch(alice), Watch(bob)
+    bob.start(0)
+    proxy = Proxy(
+        await bob.listening(), lambda where, index: "usurp" if (where, index) == (direction, position) else None
+    )
+    alice.start(await proxy.start())
+
+    async def chatter() -> None:
+        """Nodes always have something to say, and the next message shows that one is missing."""
+        while True:
+            await asyncio.sleep(0.3)
+            for node in (alice, bob):
+                if node.session.established:
+                    node.runner.send_control(Note(text="x"))
+
+    talking = asyncio.create_task(chatter())
+    try:
+        for number in (1, 2, 3):
+            ends = await run_block(alice, bob, number)
+        assert all(isinstance(end.result, Bits) for end in ends), (position, ends)
+        assert_same_keys(alice, bob, ends)
+    finally:
+        talking.cancel()
+        await stop(alice, bob)
+        await proxy.stop()
+    for watch in watches:
+        watch.assert_once()
+    assert proxy.spoiled
+    return alice.session.number
+
+
+@pytest.mark.parametrize("direction", ["out", "back"])
+def test_a_forged_frame_in_the_place_of_every_frame_of_a_block(direction: Direction) -> None:
+    async def main() -> None:
+        sessions = await asyncio.gather(*(usurped(direction, position) for position in range(14)))
+        assert set(sessions) == {1, 2}, "a lost message of a block costs the block, one of the link its session"
 
     asyncio.run(main())
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-HEADER_BYTES, LENGTH_AT, TYPE_AT, ENDS_AT = 52, slice(8, 12), 5, slice(12, 20)
-HELLO, BLOCK, BYE, REFUSE = 1, 2, 5, 6
+HEADER_BYTES, LENGTH_AT, TYPE_AT, ENDS_AT, SEQ_AT = 52, slice(8, 12), 5, slice(12, 20), slice(20, 28)
+HELLO, BLOCK, CONTROL, BYE, REFUSE = 1, 2, 3, 5, 6
 Direction = Literal["out", "back"]
 """``out``: from the initiator to the listener."""
-Kind = Literal["cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header", "bye", "refuse", "greet"]
+Kind = Literal["cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header", "bye", "refuse", "greet", "usurp"]
 KINDS: tuple[Kind, ...] = ("cut", "delay", "duplicate", "reorder", "corrupt", "corrupt header")
 FORGERIES: tuple[Kind, ...] = ("bye", "refuse", "greet")
 Plan = Callable[[Direction, int], Kind | None]
@@ -129,6 +129,8 @@ class Proxy:
                     data = data[:10] + bytes([data[10] ^ 0x01]) + data[11:]
                 elif kind in FORGERIES:
                     data += _forged(kind, frame[ENDS_AT])
+                elif kind == "usurp":
+                    data += _usurper(frame)
                 pause_s = self.pause_s if kind == "delay" else 0.0
                 due.put_nowait((loop.time() + self.delay_s + pause_s, data))
             due.put_nowait(None)
@@ -150,7 +152,17 @@ class Proxy:
 def _forged(kind: Kind | None, ends: bytes) -> bytes:
     """A frame in the name of whoever sent the one before; ``ends``: incarnations of sender and receiver."""
     number, payload = {"bye": (BYE, b""), "refuse": (REFUSE, b"go away"), "greet": (HELLO, b"\x80")}[kind or ""]
-    fields = struct.pack(">4sBBHI8sQQQI", b"QKDL", 1, number, 0, len(payload), ends, 0, 0, 0, zlib.crc32(payload))
+    return _outer(number, ends, bytes(24), payload)
+
+
+def _usurper(frame: bytes) -> bytes:
+    """A frame of a block in the place of the next one, whatever that was."""
+    seq = int.from_bytes(frame[SEQ_AT], "big") + (frame[TYPE_AT] in (BLOCK, CONTROL))
+    return _outer(BLOCK, frame[ENDS_AT], seq.to_bytes(8, "big") + frame[28:44], bytes(40))
+
+
+def _outer(number: int, ends: bytes, counts: bytes, payload: bytes) -> bytes:
+    fields = struct.pack(">4sBBHI8s24sI", b"QKDL", 1, number, 0, len(payload), ends, counts, zlib.crc32(payload))
     return fields + struct.pack(">I", zlib.crc32(fields)) + payload
 
 
