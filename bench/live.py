@@ -169,7 +169,7 @@ async def measure(folder: Path, *, speed: float, seconds: float, delay_s: float)
 
 
 async def start(role: str, folder: Path, speed: float, link: str) -> asyncio.subprocess.Process:
-    text = NODE.format(role=role, link=link, driver="memory", block_s=BLOCK_S, options="")
+    text = NODE.format(role=role, link=link, driver="memory", block_s=BLOCK_S, options="", pool="")
     text = text.replace("tags = true", "tags = false").replace("offset_range_s = 0.5", "offset_range_s = 2.0")
     text = text.replace("[blocks]", f"[blocks]\nin_flight = {IN_FLIGHT}")
     (folder / f"{role}.toml").write_text(text.replace("gate_ps = 6000.0", "gate_ps = 1200.0"))
