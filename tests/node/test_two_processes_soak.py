@@ -49,7 +49,7 @@ def test_ten_minutes_of_keys(tmp_path):
         finally:
             again.process.kill()
     reasons = [path.name for run in runs(folder, "bob") for path in (run / "calibration").glob("*-polarisation.json")]
-    assert len(reasons) >= 3, "the start of each Bob, and the touched fibre"
+    assert len(reasons) >= 2, "the first start of Bob and the touched fibre; a killed Bob goes on with the last"
     keys = {
         name: {block: key for run in runs(folder, name) for block, key in replayed(run).items()}
         for name in ("alice", "bob")
