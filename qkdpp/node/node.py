@@ -220,7 +220,7 @@ class Node:
             await asyncio.sleep(WATCH_S)
             if self._meters:
                 await self._currents()
-            found, self._pending[:] = list(self._pending), []
+            found = taken(self._pending)
             progress, left = self.status.progress, self._pool.remaining
             if (dropped := progress.dropped_blocks - self._dropped) > 0:
                 found.append(data_loss(f"{dropped} whole blocks were dropped"))
@@ -401,6 +401,11 @@ class Node:
 
 def _critical(name: str, message: str, remedy: str) -> Alarm:
     return Alarm(name=name, level=Level.CRITICAL, message=message, remedy=remedy)
+
+
+def taken(pending: list[Alarm]) -> list[Alarm]:
+    """Takes what others have appended; what they append meanwhile stays for the next time."""
+    return [pending.pop(0) for _ in range(len(pending))]
 
 
 def _inner(error: Exception) -> Exception:

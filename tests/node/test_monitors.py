@@ -1,10 +1,13 @@
 """Alarms at their thresholds: just below nothing, just above the right one."""
 
+from typing import SupportsIndex
+
 import numpy as np
 import pytest
 
 from qkdpp.core.abort import AbortReason
 from qkdpp.node.monitors import (
+    Alarm,
     AlarmSettings,
     BlockFigures,
     Board,
@@ -16,6 +19,7 @@ from qkdpp.node.monitors import (
     judge_delays,
     judge_state,
 )
+from qkdpp.node.node import taken
 
 SETTINGS = AlarmSettings()
 
@@ -100,6 +104,22 @@ def test_darks_locks_and_pool() -> None:
     assert (alarm.name, "X1 5000" in alarm.message, "Z0" in alarm.message) == ("dark_counts", True, False)
     assert judge_state(lost_locks=1, pool_tags=100, settings=SETTINGS) == []
     assert [a.name for a in judge_state(lost_locks=2, pool_tags=99, settings=SETTINGS)] == ["no_lock", "pool_low"]
+
+
+def test_an_alarm_that_comes_while_others_are_taken_is_not_lost() -> None:
+    def alarm(name: str) -> Alarm:
+        return Alarm(name=name, level=Level.SECURITY, message="", remedy="")
+
+    class Busy(list[Alarm]):
+        """Another thread appends whenever something is taken."""
+
+        def pop(self, at: SupportsIndex = -1) -> Alarm:
+            self.append(alarm("late"))
+            return super().pop(at)
+
+    pending = Busy([alarm("one"), alarm("two")])
+    assert [found.name for found in taken(pending)] == ["one", "two"]
+    assert [left.name for left in pending] == ["late", "late"]
 
 
 def test_a_security_alarm_stands_until_a_person_confirms_it() -> None:
