@@ -8,6 +8,8 @@ import pytest
 
 from qkdpp.scenarios import scenario
 from qkdpp.scenarios.scenario_file import load
+from qkdpp_drivers.detectors.s15_spd import S15Spd
+from qkdpp_drivers.sim.lab import LabFile, WorldSection, running
 from qkdpp_drivers.sim.world import pairs as pairs_module
 from qkdpp_drivers.sim.world import pulsed
 from qkdpp_drivers.sim.world.knobs import Eve
@@ -208,3 +210,24 @@ def test_pulse_numbers_and_states_go_on_over_chapters(monkeypatch: pytest.Monkey
     assert lab._run.light.base_pulse > 1e9
     codes, clicked = detected(lab, 0.4)
     assert error_rate(codes, clicked) < 0.03
+
+
+def test_a_controller_s_bias_moves_its_detector_in_the_world() -> None:
+    """As the specification of the world has it: nothing at breakdown, half at half the excess, all at the nominal."""
+    file = LabFile(
+        scenario="backbone-625mhz", instruments={"spd": "s15_spd-Z0"}, factor=10.0, world=WorldSection(loss_db=35.0)
+    )
+    with running(file) as lab:
+        lab.world.send(Mode.RANDOM)
+        spd = S15Spd.from_url(lab.urls["spd"], bias_limit_v=180.0, operating_bias_v=160.0)
+        spd.transport.time_factor = 10.0
+        with spd:
+            found = []
+            for bias_v in (160.0, 155.0, 150.0):
+                spd.set_bias(0, bias_v)
+                lab.world.advance(lab.world.now_fs / 1e15 + 1.1)
+                found.append(int(lab.world.counts(1.0)[0]))
+    dark = 375.0
+    assert found[1] - dark * np.exp(-2.0) == pytest.approx(0.5 * (found[0] - dark), rel=0.08)
+    assert found[0] > 1500
+    assert found[2] < 40

@@ -10,6 +10,9 @@ from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 
+from qkdpp.scenarios.scenario import ROLES
+from qkdpp_drivers.sim.detectors.id120 import SimId120
+from qkdpp_drivers.sim.detectors.s15_spd import SimS15Spd
 from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import LOOPBACK, Host, PtyHost, TcpHost, ZmqHost
 from qkdpp_drivers.sim.optics.dd100 import SimDd100
@@ -19,9 +22,11 @@ from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
 from qkdpp_drivers.sim.ports import Edges, EdgeSource
 from qkdpp_drivers.sim.simulated import Clock, SteppedClock
 from qkdpp_drivers.sim.taggers.id900 import SimDataLinkTarget, SimId900
+from qkdpp_drivers.sim.taggers.lectrotic4 import SimLectroTic4
 from qkdpp_drivers.sim.taggers.raw64 import SimRaw64
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.sim.transmitter import SimTransmitter
+from qkdpp_drivers.sim.world.diode import BREAKDOWN_V, WorldDiode
 from qkdpp_drivers.sim.world.knobs import DetectorKnobs, Knobs
 from qkdpp_drivers.sim.world.pairs import PairWorld
 from qkdpp_drivers.sim.world.polarisation import Controller
@@ -183,6 +188,37 @@ def _dmm(detector: int) -> Kind:
     return make
 
 
+def _s15_spd(detector: int) -> Kind:
+    """The controller of one detector, which is dark until it has a bias; gates are somebody else's."""
+
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        port = WorldDiode(_pulsed(world), detector, clock)
+        made = SimS15Spd(port, clock=clock, faults=Faults(SimS15Spd.FAULTS), rng=rng)
+        return made, PtyHost(made)
+
+    return make
+
+
+def _id120(detector: int) -> Kind:
+    """The same."""
+
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        port = WorldDiode(_pulsed(world), detector, clock)
+        made = SimId120(port, clock=clock, faults=Faults(SimId120.FAULTS), rng=rng, breakdown_v=BREAKDOWN_V)
+        return made, TcpHost(made, scheme="visa")
+
+    return make
+
+
+def _lectrotic4(side: int) -> Kind:
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        clock = SteppedClock(clock, STEP_S)
+        made = SimLectroTic4(_edges(world, side), clock=clock, faults=Faults(SimLectroTic4.FAULTS), rng=rng)
+        return made, PtyHost(made)
+
+    return make
+
+
 def _dd100(world: World, clock: Clock, rng: np.random.Generator) -> Made:
     knob = _Attribute(_pulsed(world).knobs, "attenuation_db")
     made = SimDd100(knob, clock=clock, faults=Faults(SimDd100.FAULTS), rng=rng)
@@ -204,4 +240,8 @@ KINDS: dict[str, Kind] = {
     "dmm-X0": _dmm(2),
     "dmm-X1": _dmm(3),
     "dd100-attenuator": _dd100,
+    "lectrotic4-alice": _lectrotic4(0),
+    "lectrotic4-bob": _lectrotic4(1),
+    **{f"s15_spd-{role}": _s15_spd(detector) for detector, role in enumerate(ROLES)},
+    **{f"id120-{role}": _id120(detector) for detector, role in enumerate(ROLES)},
 }
