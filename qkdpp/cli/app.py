@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "reconcile": "qkdpp.cli.reconcile",
     "run": "qkdpp.cli.run",
     "replay": "qkdpp.cli.replay",
+    "calibrate": "qkdpp.cli.calibrate",
     "bench": "qkdpp.cli.bench",
     "devices": "qkdpp.cli.devices",
     "keys": "qkdpp.cli.keys",

@@ -38,7 +38,7 @@ def command(
     import sys
 
     from qkdpp.core.guard import keep_memory_private
-    from qkdpp.node.config import load_node, without_calibration
+    from qkdpp.node.config import load_node, with_steps
     from qkdpp.node.delivery import delivery_of
     from qkdpp.node.metrics import metrics_of
     from qkdpp.node.run import run_node
@@ -48,7 +48,7 @@ def command(
     keep_memory_private()
     file = load_node(node)
     if no_calibrate:
-        file = without_calibration(file)
+        file = with_steps(file, ())
     delivery = delivery_of(file)
     alarms: list[Alarm] = []
     with contextlib.ExitStack() as stack:

@@ -27,6 +27,7 @@ from qkdpp.node.live_messages import LIVE_CONTROLS
 from qkdpp.node.messages import CONTROLS
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.node import Node, Service
+from qkdpp.node.once import CalibrateOnce
 from qkdpp.node.pair_ends import PairEnd
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.receiver import Plan, Receiver
@@ -91,10 +92,11 @@ def assembled(
     now: Callable[[], float],
     watchers: Sequence[Watcher] = (),
     alarms: list[Alarm] | None = None,
+    once: bool = False,
 ) -> Iterator[Assembled]:
     """The node of a file, its run folder and its devices open until the end of the context.
 
-    What others append to ``alarms`` is raised by the node.
+    What others append to ``alarms`` is raised by the node. ``once``: a receiver that calibrates once and makes no key.
     """
     folder = RunFolder(file.folder / file.node.folder, file.node.name, transcripts=file.recording.transcripts)
     with contextlib.ExitStack() as stack:
@@ -109,7 +111,9 @@ def assembled(
         runner = BlockRunner(link, pool, store, file.node.role, policy)
         alarms = [] if alarms is None else alarms
         status = Status(name=file.node.name, role=file.node.role)
-        service = _service(file, runner, devices, folder, now=now, alarmed=alarms.extend, progress=status.progress)
+        service = _service(
+            file, runner, devices, folder, now=now, alarmed=alarms.extend, progress=status.progress, once=once
+        )
         receiver = file.receiver
         node = Node(
             runner,
@@ -157,6 +161,7 @@ def _service(
     now: Callable[[], float],
     alarmed: Callable[[list[Alarm]], None],
     progress: Progress,
+    once: bool,
 ) -> Service:
     recorder = Recorder(file, folder.path)
     receiver = file.receiver
@@ -196,6 +201,8 @@ def _service(
         progress=partial(setattr, progress, "doing"),
         interrupted=ending.is_set,
     )
+    if once:
+        return CalibrateOnce(runner, devices[receiver.tagger], calibrator, ending)
 
     def reconnect() -> None:
         """All but the meters, which the node itself looks after."""
@@ -211,6 +218,10 @@ def _service(
         calibrate=calibrator.run,
         confirm=calibrator.confirm,
         forget=calibrator.forget,
+        tracking=calibrator.tracking,
+        watch=calibrator.watch,
+        alarmed=alarmed,
+        delays_ps=receiver.delays(),
         reconnect=reconnect,
         ending=ending,
     )

@@ -19,10 +19,13 @@ from qkdpp.node.calibrate import plots
 from qkdpp.node.calibrate.counting import Counting
 from qkdpp.node.calibrate.delay_scan import DelayScan, scan_delays
 from qkdpp.node.calibrate.polarisation import PolarisationFeedback, feed_back
+from qkdpp.node.calibrate.sensitivity import Sensitivity
 from qkdpp.node.calibrate.synchronisation import Synchronisation, synchronise
 from qkdpp.node.config import ROLES, CalibrationSection, ReceiverSection
+from qkdpp.node.delay_watch import DelayWatch
 from qkdpp.node.last_calibration import CalibrationFile, LastCalibration
 from qkdpp.node.monitors import Alarm, AlarmSettings, judge_darks, judge_delays
+from qkdpp.node.tracking import Tracking
 from qkdpp.timing.pulsed import PulsedParams
 
 _log = logging.getLogger("qkdpp.node")
@@ -74,6 +77,10 @@ class _Gates:
         device, channel = self._delays[detector]
         return device.set_delay_ps(channel, delay_ps)
 
+    def delay_ps(self, detector: int) -> float:
+        device, channel = self._delays[detector]
+        return device.delay_ps(channel)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
@@ -86,7 +93,7 @@ class _Asked:
 
 
 class Calibrator:
-    """Runs the configured loops; results go to ``folder``, alarms to ``alarmed``.
+    """Runs the configured loops; results go to ``folder``, alarms to ``alarmed``, the newest of each to ``found``.
 
     Args:
         bench: instruments.
@@ -120,6 +127,9 @@ class Calibrator:
         self._interrupted, self._kept = interrupted, kept
         self._done = 0
         self._delays_ps: NDArray[np.float64] | None = None
+        self._watch: DelayWatch | None = None
+        self._sensitivities: tuple[Sensitivity, Sensitivity] | None = None
+        self.found: dict[str, Result] = {}
 
     def run(self, ask: Callable[[str], int], reason: str) -> PulsedParams:
         """All loops in order, or the last calibration; how the link is timed afterwards.
@@ -129,8 +139,10 @@ class Calibrator:
         if reason in GOES_ON and (last := self._kept.load(self._asked_for, readings(self._bench))) is not None:
             _log.info("the last calibration holds (%s)", reason)
             self._delays_ps = None if last.delays_ps is None else np.array(last.delays_ps)
+            self._sensitivities = last.sensitivities
             return replace(self._timing, known_delay_ticks=last.known_delay_ticks)
         self._kept.discard()
+        self._sensitivities = None
         counting = Counting(self._bench.tagger, self._timing.detector_of_channel, self._now, self._interrupted)
         steps = {"delay": self._delay, "polarisation": self._polarisation, "synchronisation": self._synchronisation}
         timing = self._timing
@@ -164,13 +176,43 @@ class Calibrator:
             readings=readings(self._bench),
             delays_ps=None if self._delays_ps is None else self._delays_ps.tolist(),
             known_delay_ticks=dict(timing.known_delay_ticks),
+            sensitivities=self._sensitivities,
         )
         self._kept.save(last)
+
+    def tracking(self) -> Tracking | None:
+        """What follows the polarisation from here on; None if the newest calibration does not say how."""
+        controllers = self._bench.controllers
+        if controllers is None or self._sensitivities is None:
+            return None
+
+        def moved() -> None:
+            self._kept.follow(readings(self._bench))
+
+        return Tracking(controllers, self._sensitivities, self._section.tracking, moved)
+
+    def watch(self) -> DelayWatch:
+        """What sees delays move between scans: since the newest one, whatever else was calibrated meanwhile."""
+        if self._watch is None:
+            self._watch = DelayWatch(
+                self._timing.detector_of_channel,
+                pulse_period_as=self._timing.pulse_period_as,
+                synchronous=self._timing.method == "sync",
+                settings=self._alarms,
+            )
+        return self._watch
 
     def _delay(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
         if set(self._bench.gate_delays) != {0, 1, 2, 3}:
             raise DeviceError("the delay scan needs receiver.gate_delays for Z0, Z1, X0 and X1")
-        found = scan_delays(_Gates(self._bench), counting, ask, self._section.delay)
+        found = scan_delays(
+            _Gates(self._bench),
+            counting,
+            ask,
+            self._section.delay,
+            lambda share: self._progress(f"scanning delays: {share:.0%}"),
+        )
+        self._watch = None
         self._keep("delay", found, lambda path: plots.plot_delay_scan(found, path))
         if not found.ok:
             raise DeviceError(
@@ -187,8 +229,18 @@ class Calibrator:
     def _polarisation(self, counting: Counting, ask: _Asked, timing: PulsedParams) -> PulsedParams:
         if self._bench.controllers is None:
             raise DeviceError("the polarisation feedback needs receiver.polarisation: two controllers")
-        found = feed_back(self._bench.controllers, counting, ask, self._section.polarisation, self._progress)
+        found = feed_back(
+            self._bench.controllers,
+            counting,
+            ask,
+            self._section.polarisation,
+            self._progress,
+            sensed=self._section.tracking.on,
+        )
         self._keep("polarisation", found, lambda path: plots.plot_polarisation(found, path))
+        first, second = (found.left(basis).sensitivity for basis in (0, 1))
+        if first is not None and second is not None and first.usable and second.usable:
+            self._sensitivities = first, second
         self._alarmed(judge_darks(found.dark_hz, self._alarms))
         if not found.ok:
             reached = min(min(one.extinctions) for one in found.tries)
@@ -216,8 +268,9 @@ class Calibrator:
 
     def _keep(self, name: str, found: Result, plot: Callable[[Path], None]) -> None:
         """Result and figure, numbered in the order of time."""
+        self.found[name] = found
         stem = f"{self._done:03d}-{name}"
-        (self._folder / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(_plain(found))))
+        (self._folder / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(plain(found))))
         plot(self._folder / f"{stem}.svg")
 
 
@@ -225,7 +278,8 @@ def _names(detectors: tuple[int, ...]) -> str:
     return ", ".join(tuple(ROLES)[d] for d in detectors)
 
 
-def _plain(found: Result) -> dict[str, Any]:
+def plain(found: Result) -> dict[str, Any]:
+    """A result for JSON; histograms are left to the figure."""
     fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
     return {"ok": found.ok} | {
         name: value.tolist() if isinstance(value, np.ndarray) else value

@@ -19,6 +19,7 @@ from qkdpp.node.calibrate.delay_scan import DelayScanSettings
 from qkdpp.node.calibrate.polarisation import PolarisationSettings
 from qkdpp.node.calibrate.synchronisation import SynchronisationSettings
 from qkdpp.node.monitors import AlarmSettings
+from qkdpp.node.tracking import TrackingSettings
 from qkdpp.protocols.parameters import (
     Correction,
     Detectors,
@@ -32,6 +33,7 @@ from qkdpp.protocols.parameters import (
 FORMAT = 1
 ROLES = {"Z0": 0, "Z1": 1, "X0": 2, "X1": 3}
 Value = str | int | float | bool
+Step = Literal["delay", "polarisation", "synchronisation"]
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +109,10 @@ class ReceiverSection(_Section, frozen=True, kw_only=True):
         """Detector code by instrument channel."""
         return {_channel(key): ROLES[role] for key, role in self.channels.items() if role in ROLES}
 
+    def delays(self) -> dict[int, float]:
+        """Known delay in ps by instrument channel."""
+        return {_channel(key): delay_ps for key, delay_ps in self.delays_ps.items()}
+
     def sync_channel(self) -> int | None:
         """Instrument channel of the sync pulses."""
         return next((_channel(key) for key, role in self.channels.items() if role == "sync"), None)
@@ -132,14 +138,11 @@ class CalibrationSection(_Section, frozen=True, kw_only=True):
     ``keep_s``: a start within so many seconds of the last block with a key goes on with the last calibration.
     """
 
-    steps: tuple[Literal["delay", "polarisation", "synchronisation"], ...] = (
-        "delay",
-        "polarisation",
-        "synchronisation",
-    )
+    steps: tuple[Step, ...] = ("delay", "polarisation", "synchronisation")
     delay: DelayScanSettings = DelayScanSettings()
     polarisation: PolarisationSettings = PolarisationSettings()
     synchronisation: SynchronisationSettings = SynchronisationSettings()
+    tracking: TrackingSettings = TrackingSettings()
     recalibrate_qber: float = 0.05
     keep_s: float = 300.0
 
@@ -243,9 +246,18 @@ class NodeFile:
         return max(1, round(pulses / unit)) * unit
 
 
-def without_calibration(file: NodeFile) -> NodeFile:
-    """The same node, whose instruments are left as they are."""
-    return replace(file, calibration=msgspec.structs.replace(file.calibration, steps=()))
+def check_calibrates(file: NodeFile) -> None:
+    """ConfigError unless the loops of calibration run at this node."""
+    if file.parameters.protocol == "bbm92" or file.node.role == "alice":
+        raise ConfigError(
+            f"{file.path}: the loops run at the receiver of a bb84 link; let `qkdpp run` run here, and type "
+            "`qkdpp calibrate` with the file of the receiver"
+        )
+
+
+def with_steps(file: NodeFile, steps: tuple[Step, ...]) -> NodeFile:
+    """The same node with these loops of calibration; with none its instruments are left as they are."""
+    return replace(file, calibration=msgspec.structs.replace(file.calibration, steps=steps))
 
 
 def _host_port(field: str, text: str) -> tuple[str, int]:
@@ -259,7 +271,7 @@ def _channel(key: str) -> int:
     try:
         return int(key)
     except ValueError:
-        raise ConfigError(f"receiver.channels: {key!r} is not a channel number") from None
+        raise ConfigError(f"receiver: {key!r} is not a channel number") from None
 
 
 def load_node(path: Path) -> NodeFile:
@@ -338,6 +350,7 @@ def _check_receiver(file: NodeFile) -> None:
         raise ConfigError(f"receiver.channels: no channel for {', '.join(sorted(missing))}")
     if file.parameters.timing.method == "sync" and receiver.sync_channel() is None:
         raise ConfigError('receiver.channels: timing.method = "sync" needs a channel with the role "sync"')
+    receiver.delays()
     _named(file, "receiver.tagger", receiver.tagger)
     for place in (*receiver.polarisation, *receiver.current_meters.values()):
         _named(file, "receiver", place)

@@ -13,9 +13,9 @@ from qkdpp.core.tags import AS_PER_PS, AS_PER_S
 from qkdpp.node.monitors import BlockFigures
 from qkdpp.node.rundir import utc_now
 from qkdpp.node.sink import BlockEnd
-from qkdpp.protocols.bb84 import matched_counts
+from qkdpp.protocols.bb84 import matched_counts, without_string
 from qkdpp.protocols.parameters import Parameters
-from qkdpp.sifting.bb84 import Sifted
+from qkdpp.sifting.bb84 import Sifted, tally
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing.detect import Detections
 from qkdpp.timing.pair_values import Matched
@@ -96,6 +96,22 @@ def tested(sifted: Sifted | SiftedPairs, end: BlockEnd) -> tuple[NDArray[np.int6
         by_cell[:, 0] += sifted.key_counts
         errors[:, 0] += end.log.costs[3]
     return by_cell, errors
+
+
+def errors_since(
+    found: Detections, sifted: Sifted, parameters: Parameters, first_slot: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Disclosed detections of equal bases and errors among them by basis, int64[2], from a slot of the block on.
+
+    Intensities without light are left out.
+    """
+    source = parameters.source
+    if source is None or sifted.disclosed_index is None or sifted.disclosed_cell is None:
+        return np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    slots, _, _ = without_string(found, parameters)
+    cells = sifted.disclosed_cell[slots[sifted.disclosed_index] >= first_slot]
+    counts = tally(cells, len(source.intensities))[np.array(source.intensities) > 0.0]
+    return matched_counts(counts.sum(axis=0))
 
 
 def figures_of(end: BlockEnd, parameters: Parameters, role: Side) -> BlockFigures | None:

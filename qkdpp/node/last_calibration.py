@@ -8,13 +8,17 @@ lock, or an error rate that asks for calibration.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+
+from qkdpp.node.calibrate.sensitivity import Sensitivity
 
 _log = logging.getLogger("qkdpp.node")
 
@@ -27,12 +31,14 @@ class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
         readings: settings of the instruments when the loops had ended, as read back.
         delays_ps: optimal gate delays by detector; None without a delay scan.
         known_delay_ticks: delays by channel.
+        sensitivities: of the polarisation controllers, rectilinear and diagonal; None where they were not measured.
     """
 
     asked: str
     readings: dict[str, float]
     delays_ps: list[float] | None
     known_delay_ticks: dict[int, float]
+    sensitivities: tuple[Sensitivity, Sensitivity] | None = None
 
 
 class CalibrationFile:
@@ -40,13 +46,26 @@ class CalibrationFile:
 
     def __init__(self, path: Path, keep_s: float) -> None:
         self._path, self._keep_s = path, keep_s
+        self._lock = threading.Lock()
 
     def save(self, last: LastCalibration) -> None:
         """Instead of an earlier one, at once or not at all."""
         if self._keep_s > 0.0:
-            half = self._path.with_suffix(".new")
-            half.write_bytes(msgspec.json.encode(last))
-            half.replace(self._path)
+            with self._lock:
+                self._write(last)
+
+    def follow(self, readings: Mapping[str, float]) -> None:
+        """Instruments were moved by tracking: it holds as long as before, if it still does, where they stand now."""
+        with self._lock, contextlib.suppress(OSError, msgspec.DecodeError):
+            last = msgspec.json.decode(self._path.read_bytes(), type=LastCalibration)
+            since = self._path.stat()
+            self._write(msgspec.structs.replace(last, readings=dict(readings)))
+            os.utime(self._path, ns=(since.st_atime_ns, since.st_mtime_ns))
+
+    def _write(self, last: LastCalibration) -> None:
+        half = self._path.with_suffix(".new")
+        half.write_bytes(msgspec.json.encode(last))
+        half.replace(self._path)
 
     def confirm(self) -> None:
         """A block has given a key with it: it holds from now on."""
@@ -55,7 +74,8 @@ class CalibrationFile:
 
     def discard(self) -> None:
         """Loops begin: what was found before holds no longer."""
-        self._path.unlink(missing_ok=True)
+        with self._lock:
+            self._path.unlink(missing_ok=True)
 
     def load(self, asked: str, readings: Mapping[str, float]) -> LastCalibration | None:
         """The last calibration if it holds for this configuration and these settings, else None."""

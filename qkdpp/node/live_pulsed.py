@@ -121,6 +121,10 @@ class PulsedBlocks:
         """Whether nothing but the verdict is missing from the next block."""
         return self._confirmed <= self._end(self._next) < self._now_tick
 
+    def pulse_of(self, tick: int) -> int:
+        """Pulse that arrives at a tick of the stream, to the precision of a guess."""
+        return self._anchor.pulse + round((tick - self._anchor.tick) / self._anchor.ticks_per_pulse)
+
     def cut(self) -> Cut | None:
         """The next block if all its tags are here and confirmed."""
         if self._end(self._next) >= min(self._now_tick, self._confirmed):

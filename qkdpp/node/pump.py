@@ -63,6 +63,10 @@ class Pump:
         self._stop.set()
         self._thread.join()
 
+    def newest_tick(self) -> int:
+        """The newest tick that was read."""
+        return self._newest
+
     def judge(self) -> None:
         """Asks the instrument for its verdict; it comes with a later delivery. Without effect while one is awaited."""
         if not self._judging:

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,15 +22,20 @@ from qkdpp.core.devices import TimeTagger
 from qkdpp.core.entropy import Entropy
 from qkdpp.core.errors import DeviceError, LinkError
 from qkdpp.core.stage import Message
-from qkdpp.core.tags import AS_PER_S, TimeTags
+from qkdpp.core.tags import AS_PER_PS, AS_PER_S, TimeTags
+from qkdpp.node.asking import Asker
 from qkdpp.node.blocks import BlockRunner
-from qkdpp.node.live_messages import Ask, Asked, Propose
+from qkdpp.node.delay_watch import DelayWatch
+from qkdpp.node.following import Following
+from qkdpp.node.live_messages import Propose
 from qkdpp.node.live_pairs import lost_share
 from qkdpp.node.live_pulsed import LiveBlock, PulsedBlocks
+from qkdpp.node.monitors import Alarm
 from qkdpp.node.pump import Pump
 from qkdpp.node.recording import CutMeta, Recorder
 from qkdpp.node.sink import BlockEnd
 from qkdpp.node.status import Progress
+from qkdpp.node.tracking import Tracking
 from qkdpp.protocols import bb84
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -43,7 +48,6 @@ DARK_S = 0.1
 """Darkness before an epoch; half of it without sync pulses marks the beginning."""
 START_RANGE_S = 1e-3
 """The first sync pulse that is seen is the first that was sent, give or take this."""
-ANSWER_S = 20.0
 RETRY_S = 1.0
 LONGEST_WAIT_S = 60.0
 LOST_LOCKS = 2
@@ -65,6 +69,10 @@ class Plan:
         calibrate: given a way to ask the sender and the reason, in a thread: calibrates, and says how the link is timed
             from then on; DeviceError if it fails for good.
         confirm: told that a block has given a key; ``forget``: that the calibration holds no longer.
+        tracking: what follows the polarisation from the newest calibration on, if anything does.
+        watch: sees delays that move; made anew where the gates were moved.
+        alarmed: is told of alarms.
+        delays_ps: by channel, as known without a synchronisation calibration.
         reconnect: opens the connections to the instruments again that the epochs and loops need, in a thread;
             DeviceError if one does not answer.
         ending: set when the node stops; ends ``calibrate`` early.
@@ -76,6 +84,10 @@ class Plan:
     calibrate: Callable[[Callable[[str], int], str], PulsedParams]
     confirm: Callable[[], None]
     forget: Callable[[], None]
+    tracking: Callable[[], Tracking | None]
+    watch: Callable[[], DelayWatch]
+    alarmed: Callable[[list[Alarm]], None]
+    delays_ps: Mapping[int, float]
     reconnect: Callable[[], None]
     ending: threading.Event
 
@@ -116,22 +128,19 @@ class Receiver:
     ) -> None:
         self._runner, self._tagger, self._plan = runner, tagger, plan
         self._recorder, self._now = recorder, now
-        self._questions: dict[int, asyncio.Future[Asked]] = {}
+        self._asker = Asker(runner)
         self._stop = _Stop()
         self._held = ""
         self._ended = asyncio.Event()
         self._block_s = plan.block_pulses * plan.period_as / AS_PER_S
+        self._following: Following | None = None
         self.progress = progress
 
     # --- what the node calls ----------------------------------------------------------------------------------------
 
     async def heard(self, message: Message) -> None:
         """One control message of the sender."""
-        if not isinstance(message, Asked):
-            return
-        waiting = self._questions.get(message.number)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message)
+        self._asker.heard(message)
 
     def recalibrate(self, reason: str, epoch: int) -> None:
         """Ends this epoch and calibrates, also after another start; blocks that have begun go on.
@@ -155,10 +164,12 @@ class Receiver:
         self._stop.set("the node stops")
 
     def ended(self, end: BlockEnd) -> None:
-        """A block has ended: its recording is complete."""
+        """A block has ended: its recording is complete, and its errors tell where the polarisation goes."""
         if isinstance(end.result, Bits):
             self._plan.confirm()
         self._recorder.ended(end.block)
+        if self._following is not None:
+            self._following.ended(end)
 
     async def run(self) -> None:
         """Calibrates and streams until :meth:`stop`; what instruments fail with is told, and they are tried again."""
@@ -199,7 +210,9 @@ class Receiver:
     async def _round(self, reason: str) -> str:
         """Calibration and an epoch; why it ended."""
         loop = asyncio.get_running_loop()
-        timing = await asyncio.to_thread(self._plan.calibrate, self._asker(loop), reason)
+        timing = await asyncio.to_thread(
+            self._plan.calibrate, self._asker.from_thread(loop, self._ended.is_set), reason
+        )
         self.progress.trouble = ""
         self._stop = _Stop()
         return reason if self._ended.is_set() or self._held else await self._epoch(timing, loop)
@@ -212,30 +225,7 @@ class Receiver:
         """Asks the sender to send something; its epoch. DeviceError if it cannot, LinkError if it does not answer."""
         if self._ended.is_set():
             raise LinkError("the node stops")
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                answer = await self._answer(mode)
-        except TimeoutError:
-            raise LinkError(f"the sender did not answer the request for {mode} within {ANSWER_S:g} s") from None
-        if answer.error:
-            raise DeviceError(f"the sender cannot send {mode}: {answer.error}")
-        return answer.epoch
-
-    async def _answer(self, mode: str) -> Asked:
-        """Asks once the link is up: what waits for a link that is down has taken a pad for nothing."""
-        await self._runner.connected()
-        number = self._runner.new_number()
-        waiting: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
-        self._questions[number] = waiting
-        try:
-            self._runner.send_control(Ask(number=number, mode=mode))
-            return await waiting
-        finally:
-            self._questions.pop(number, None)
-
-    def _asker(self, loop: asyncio.AbstractEventLoop) -> Callable[[str], int]:
-        """The same for a thread."""
-        return lambda mode: asyncio.run_coroutine_threadsafe(self.ask(mode), loop).result()
+        return await self._asker.ask(mode)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +236,20 @@ class Receiver:
             await self.ask("OFF")
             await asyncio.sleep(DARK_S)
             self.progress.epoch = epoch = await self.ask("RANDOM")
-            return await asyncio.to_thread(self._stream, pump, timing, epoch, loop)
+            self._following = await asyncio.to_thread(self._follow, epoch)
+            try:
+                reason = await asyncio.to_thread(self._stream, pump, timing, epoch, loop)
+                if self._following is not None:
+                    await asyncio.to_thread(self._following.home)
+            finally:
+                self._following = None
+            return reason
+
+    def _follow(self, epoch: int) -> Following | None:
+        tracking = self._plan.tracking()
+        if tracking is None:
+            return None
+        return Following(tracking, self._plan.parameters, epoch=epoch, block_pulses=self._plan.block_pulses)
 
     def _stream(self, pump: Pump, timing: PulsedParams, epoch: int, loop: asyncio.AbstractEventLoop) -> str:
         """In a thread: from chunks to blocks, until something ends the epoch."""
@@ -266,7 +269,7 @@ class Receiver:
                     continue
                 _log.info("epoch %d: pulse zero has arrived", epoch)
                 blocks = PulsedBlocks(
-                    timing,
+                    _with_delays(timing, self._plan.delays_ps, tags.tick_as),
                     tick_as=tags.tick_as,
                     n_pulses=self._plan.block_pulses,
                     start_tick=start,
@@ -281,6 +284,8 @@ class Receiver:
             for number in dropped:
                 _log.warning("block %d of epoch %d is dropped: this computer cannot keep up", number, epoch)
             self._resolve_ready(blocks, epoch, loop)
+            if self._following is not None:
+                self._following.go_on(blocks, pump.newest_tick)
             if blocks.lost_locks >= LOST_LOCKS:
                 return "no lock"
         return self._stop.reason
@@ -299,12 +304,13 @@ class Receiver:
                 _log.warning("block %d of epoch %d has no clock: %s", cut.number, epoch, abort)
                 continue
             self.progress.doing, self.progress.lost_locks = "distilling", 0
+            self._plan.alarmed(self._plan.watch().see(found, self._block_s))
             asyncio.run_coroutine_threadsafe(self._begin(number, epoch, found, entropy), loop).result()
 
     async def _begin(self, number: int, epoch: int, found: LiveBlock, entropy: Entropy) -> None:
         """Begins a block on both sides; waits for a free place."""
         log = BlockLog(now=self._now)
-        log.facts |= {"epoch": epoch, "tags": len(found.tags), "recovered": found.recovered}
+        log.facts |= {"epoch": epoch, "number": found.number, "tags": len(found.tags), "recovered": found.recovered}
         log.facts |= {"detections": found.detections, "seconds": self._block_s}
         log.facts["lost_share"] = min(1.0, lost_share(found.tags, self._block_s))
         party = Party(role="bob", parameters=self._plan.parameters, entropy=entropy, log=log)
@@ -315,6 +321,12 @@ class Receiver:
         except LinkError:
             self._recorder.lost(number)
             raise
+
+
+def _with_delays(timing: PulsedParams, delays_ps: Mapping[int, float], tick_as: int) -> PulsedParams:
+    """Delays as calibrated, or else as the node file states them."""
+    stated = {channel: delay_ps * AS_PER_PS / tick_as for channel, delay_ps in delays_ps.items()}
+    return timing if timing.known_delay_ticks else replace(timing, known_delay_ticks=stated)
 
 
 class _Beginning:

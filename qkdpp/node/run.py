@@ -15,14 +15,17 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from qkdpp.delivery.config import Delivery
 from qkdpp.keystore import KeyStore
 from qkdpp.node.assemble import assembled
-from qkdpp.node.config import NodeFile
+from qkdpp.node.calibration import Result
+from qkdpp.node.config import NodeFile, check_calibrates
 from qkdpp.node.delivery import ALARM, delivering
 from qkdpp.node.monitors import Alarm
 from qkdpp.node.node import GO_ON, Node
+from qkdpp.node.once import CalibrateOnce
 from qkdpp.node.quarantine import LiveStore
 from qkdpp.node.status import Status, Watcher
 
@@ -44,6 +47,42 @@ class Ended:
     status: Status
     folder: str
     refused: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """How a calibration ended.
+
+    Attributes:
+        results: of the loops that ran, by name, also of one that failed.
+        refused: why it must not count as a success; empty if all went well.
+        interrupted: whether it was ended from outside.
+        may_send: whether the sender did not confirm that it is dark.
+        folder: of the run.
+    """
+
+    results: dict[str, Result]
+    refused: str
+    interrupted: bool
+    may_send: bool
+    folder: Path
+
+
+def calibrate_node(file: NodeFile, store: LiveStore, *, watchers: Sequence[Watcher], alarms: list[Alarm]) -> Calibrated:
+    """Runs the loops of a receiver's file once, against a sender that runs; errors and alarms as :func:`run_node`."""
+    check_calibrates(file)
+    with assembled(file, store, now=time.monotonic, watchers=watchers, alarms=alarms, once=True) as made:
+        assert isinstance(made.service, CalibrateOnce)
+        made.service.finished = made.node.stop
+        asyncio.run(_until_the_end(made.node, None, None, alarms))
+        service, status = made.service, made.node.status
+        return Calibrated(
+            results=service.calibrator.found,
+            refused=refusal(status, None) or service.failure,
+            interrupted=service.interrupted and not status.failure,
+            may_send=service.may_send,
+            folder=made.folder.path,
+        )
 
 
 def run_node(

@@ -16,6 +16,7 @@ from qkdpp.node.calibrate.synchronisation import SynchronisationSettings
 from qkdpp.node.metrics import STATES, Metrics
 from qkdpp.node.monitors import AlarmSettings
 from qkdpp.node.rundir import COLUMNS
+from qkdpp.node.tracking import TrackingSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "node.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -30,6 +31,7 @@ SECTIONS = {
     "calibration.delay": DelayScanSettings,
     "calibration.polarisation": PolarisationSettings,
     "calibration.synchronisation": SynchronisationSettings,
+    "calibration.tracking": TrackingSettings,
     "alarms": AlarmSettings,
     "store": config.StoreSection,
     "delivery": config.DeliverySection,

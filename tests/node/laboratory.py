@@ -50,6 +50,9 @@ class Bench:
         self.world.knobs.detectors[detector].gate_delay_ps = really
         return really
 
+    def delay_ps(self, detector: int) -> float:
+        return self.world.knobs.detectors[detector].gate_delay_ps
+
 
 class Squeezers:
     """A polarisation controller of four squeezers, in millivolts."""

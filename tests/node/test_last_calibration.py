@@ -50,6 +50,20 @@ def test_nothing_is_kept_without_a_time_and_nothing_read_from_half_a_file(tmp_pa
     assert CalibrationFile(path, 60.0).load("this", {"delay 0": 10.0}) is None
 
 
+def test_what_tracking_moves_is_where_the_instruments_must_stand_and_no_more_time_is_won(tmp_path):
+    path = tmp_path / "bob.calibration.json"
+    kept = CalibrationFile(path, 60.0)
+    kept.save(LAST)
+    aged(path, 50.0)
+    kept.follow({"delay 0": 11.0})
+    assert kept.load("this", {"delay 0": 10.0}) is None
+    assert kept.load("this", {"delay 0": 11.0}) is not None
+    assert time.time() - path.stat().st_mtime > 45.0
+    kept.discard()
+    kept.follow({"delay 0": 12.0})
+    assert not path.exists()
+
+
 class Gates:
     """A delay generator whose settings stay when the node is killed."""
 
@@ -65,11 +79,12 @@ def killed_and_started(tmp_path, monkeypatch):
     """Makes a new calibrator on the same instruments; ``scans`` counts the delay scans of all."""
     gates, scans = Gates(), []
 
-    def scan(delays, counting, ask, settings):
+    def scan(delays, counting, ask, settings, progress):
         scans.append(settings)
         gates.values = dict.fromkeys("ABCD", 40.0 + len(scans))
         steps = np.tile(np.arange(0.0, 800.0, 100.0), (4, 1))
-        return DelayScan(delay_ps=steps, counts=np.ones((4, 8), dtype=int), best_ps=(0.0,) * 4, failed=())
+        counts, rest = np.ones((4, 8), dtype=int), (0.0,) * 4
+        return DelayScan(before_ps=rest, delay_ps=steps, counts=counts, best_ps=rest, failed=())
 
     monkeypatch.setattr(calibration, "scan_delays", scan)
     monkeypatch.setattr(calibration.plots, "plot_delay_scan", lambda found, path: None)

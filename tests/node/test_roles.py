@@ -11,7 +11,7 @@ import pytest
 from two_nodes import connected, make, stop
 
 from qkdpp.core.errors import DeviceError, LinkError
-from qkdpp.node import receiver as receiver_module
+from qkdpp.node import asking
 from qkdpp.node import sender as sender_module
 from qkdpp.node.live_messages import Ask, Asked, Propose
 from qkdpp.node.receiver import Plan, Receiver
@@ -38,6 +38,10 @@ def receiver(runner: object) -> Receiver:
         calibrate=lambda ask, reason: pytest.fail("nothing to calibrate"),
         confirm=lambda: None,
         forget=lambda: None,
+        tracking=lambda: None,
+        watch=lambda: pytest.fail("nothing to watch"),
+        alarmed=lambda alarms: None,
+        delays_ps={},
         reconnect=lambda: None,
         ending=threading.Event(),
     )
@@ -58,10 +62,10 @@ def test_asking_over_a_link_that_is_down_takes_no_pad(monkeypatch: pytest.Monkey
             with pytest.raises(LinkError, match="did not answer"):
                 await role.ask("RANDOM")
         assert alice.pool.remaining == left
-        assert role._questions == {}
+        assert role._asker._questions == {}
         await stop(alice)
 
-    monkeypatch.setattr(receiver_module, "ANSWER_S", 0.05)
+    monkeypatch.setattr(asking, "ANSWER_S", 0.05)
     asyncio.run(main())
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from two_processes import PATIENCE_S, NodeProcess, free_port, laboratory, qkdpp, trial
 
-from qkdpp.node.config import load_node, without_calibration
+from qkdpp.node.config import load_node, with_steps
 from qkdpp.node.randomness import sealing_key
 from qkdpp.node.replay import open_run
 from qkdpp.node.rundir import RunFolder
@@ -104,10 +104,10 @@ def test_plain_lines_without_a_terminal(folder):
     assert "\x1b" not in done.stdout
 
 
-def test_without_calibration_no_loop_is_left(folder):
+def test_with_steps_no_loop_is_left(folder):
     file = load_node(folder / "bob.toml")
     assert file.calibration.steps
-    assert without_calibration(file).calibration.steps == ()
+    assert with_steps(file, ()).calibration.steps == ()
 
 
 def test_a_run_without_a_recording_cannot_be_replayed(folder):

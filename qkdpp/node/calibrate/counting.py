@@ -1,7 +1,10 @@
 """Clicks of the detectors, counted from the tags of the time tagger.
 
 Time is the tagger's own: a dwell begins behind everything that was under way
-when it was asked for, and ends when tags of a later time have arrived.
+when it was asked for, and ends when tags of a later time have arrived. Where
+the tagger's clock stood then, every read tells to within its delay; the one
+with the least delay is believed, so that a computer that is busy and reads old
+tags first does not count them.
 """
 
 from __future__ import annotations
@@ -57,16 +60,17 @@ class Counting:
         Raises:
             DeviceError: the tagger delivers nothing, or lost tags.
         """
-        deadline = self.now() + LATENESS_S + PATIENCE * (dwell_s + SETTLE_S)
-        first = self._read(deadline)
-        settle = round(SETTLE_S * AS_PER_S / first.tick_as)
-        length = round(dwell_s * AS_PER_S / first.tick_as)
-        begin = int(first.ticks[-1]) + settle
-        held = []
+        asked_s = self.now()
+        deadline = asked_s + LATENESS_S + PATIENCE * (dwell_s + SETTLE_S)
+        held: list[TimeTags] = []
+        begin = -(1 << 62)
         while True:
             chunk = self._read(deadline)
             held.append(chunk)
-            if int(chunk.ticks[-1]) >= begin + length:
+            newest, per_s = int(chunk.ticks[-1]), AS_PER_S / chunk.tick_as
+            begin = max(begin, newest - round((self.now() - asked_s - SETTLE_S) * per_s))
+            length = round(dwell_s * per_s)
+            if newest >= begin + length:
                 break
         joined = concatenate(held)
         inside = slice(*np.searchsorted(joined.ticks, [begin, begin + length]).tolist())

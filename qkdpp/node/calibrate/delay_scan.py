@@ -7,7 +7,7 @@ Delay scanning: steps of 12.5 ps, 100 ms each).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.node.calibrate.counting import Ask, Counting
+from qkdpp.node.calibrate.restoring import restored
 
 SIGNIFICANCE = 5.0
 """A maximum stands so many standard deviations above the median of its scan."""
@@ -26,6 +27,10 @@ class Delays(Protocol):
 
     def set_delay_ps(self, detector: int, delay_ps: float) -> float:
         """Sets one and returns what was really set."""
+        ...
+
+    def delay_ps(self, detector: int) -> float:
+        """The present one."""
         ...
 
 
@@ -43,12 +48,14 @@ class DelayScan:
     """What a scan found.
 
     Attributes:
+        before_ps: float64[4], delays before the scan.
         delay_ps: float64[4, n], delays as set, by detector.
         counts: int64[4, n].
         best_ps: float64[4], delay of the maximum; what is set when the scan ends.
         failed: detectors without a maximum.
     """
 
+    before_ps: tuple[float, ...]
     delay_ps: NDArray[np.float64]
     counts: NDArray[np.int64]
     best_ps: tuple[float, ...]
@@ -77,18 +84,25 @@ def scan_delays(
     settings: DelayScanSettings,
     progress: Callable[[float], None] = lambda share: None,
 ) -> DelayScan:
-    """Scans, and leaves every detector at its maximum (a failed one where its largest count was)."""
-    ask.send("RANDOM")
+    """Scans, and leaves every detector at its maximum (a failed one where its largest count was).
+
+    If the scan cannot be ended, all delays are put back.
+    """
     n = round(settings.span_ps / settings.step_ps)
     delay, counts = np.zeros((4, n)), np.zeros((4, n), dtype=np.int64)
-    for i in range(n):
-        for detector in range(4):
-            delay[detector, i] = delays.set_delay_ps(detector, settings.start_ps + i * settings.step_ps)
-        counts[:, i] = counting.counts(settings.dwell_s)
-        progress((i + 1) / n)
-    best = [int(np.argmax(row)) for row in counts]
-    found = tuple(delays.set_delay_ps(d, float(delay[d, i])) for d, i in enumerate(best))
-    return DelayScan(delay_ps=delay, counts=counts, best_ps=found, failed=tuple(_flat(counts)))
+    before = tuple(delays.delay_ps(detector) for detector in range(4))
+
+    def put(where: Sequence[float]) -> list[float]:
+        return [delays.set_delay_ps(detector, delay_ps) for detector, delay_ps in enumerate(where)]
+
+    with restored("gate delays", lambda: put(before)):
+        ask.send("RANDOM")
+        for i in range(n):
+            delay[:, i] = put([settings.start_ps + i * settings.step_ps] * 4)
+            counts[:, i] = counting.counts(settings.dwell_s)
+            progress((i + 1) / n)
+        best = put([float(delay[d, i]) for d, i in enumerate(counts.argmax(axis=1))])
+    return DelayScan(before_ps=before, delay_ps=delay, counts=counts, best_ps=tuple(best), failed=tuple(_flat(counts)))
 
 
 def _flat(counts: NDArray[np.int64]) -> list[int]:

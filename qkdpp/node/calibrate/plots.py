@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qkdpp.node.calibrate.delay_scan import DelayScan
-from qkdpp.node.calibrate.polarisation import PolarisationFeedback
+from qkdpp.node.calibrate.polarisation import NAMES, PolarisationFeedback
 from qkdpp.node.calibrate.synchronisation import Synchronisation
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def plot_delay_scan(result: DelayScan, path: Path) -> None:
 
 def plot_polarisation(result: PolarisationFeedback, path: Path) -> None:
     """Share of wrong counts while the retarders move, a line per try."""
-    names = ("rectilinear", "diagonal")
     lines = [
-        (f"{names[one.basis]}, try {i + 1}", np.arange(len(one.history)), np.maximum(one.history, 1e-5))
+        (f"{NAMES[one.basis]}, try {i + 1}", np.arange(len(one.history)), np.maximum(one.history, 1e-5))
         for i, one in enumerate(result.tries)
     ]
     _save(path, ("count", "share of wrong counts"), list(lines), log=True, title="Polarisation feedback")

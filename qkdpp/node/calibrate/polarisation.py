@@ -4,7 +4,8 @@ First the rectilinear basis, then the diagonal one. The sender sends one state
 of the basis; the controller of that basis is moved until the right detector
 counts a hundred times as much as the wrong one; then the other state must do
 the same (Chen et al. 2021, Methods, Polarization feedback; 50 ms counts). A
-basis that fails is recorded and repeated.
+basis that fails is recorded and repeated; after the last try the best one
+stays. A feedback that cannot be ended puts the controllers back.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 
 from qkdpp.core.devices import PolarisationController
 from qkdpp.node.calibrate.counting import Ask, Counting
+from qkdpp.node.calibrate.restoring import restored
+from qkdpp.node.calibrate.sensitivity import Sensitivity, sense
 
 STATES = ("H", "V", "D", "A")
+NAMES = ("rectilinear", "diagonal")
 
 
 class PolarisationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +49,7 @@ class BasisFeedback:
         extinctions: reached with the first and the second state of the basis.
         history: share of wrong counts after every count of the first state.
         values: retarders as left, by number.
+        sensitivity: of the controller where it was left, if it was asked for and the try is good.
     """
 
     basis: int
@@ -52,6 +57,13 @@ class BasisFeedback:
     extinctions: tuple[float, float]
     history: tuple[float, ...]
     values: dict[int, float]
+    sensitivity: Sensitivity | None = None
+
+    @property
+    def before(self) -> float:
+        """Extinction with the first state before anything was moved."""
+        wrong = self.history[0]
+        return (1.0 - wrong) / max(wrong, 1e-4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,10 @@ class PolarisationFeedback:
 
     tries: tuple[BasisFeedback, ...]
     dark_hz: tuple[float, ...]
+
+    def left(self, basis: int) -> BasisFeedback:
+        """The try whose setting stayed: the one that is good, or else the best."""
+        return max((one for one in self.tries if one.basis == basis), key=lambda one: (one.ok, min(one.extinctions)))
 
     @property
     def ok(self) -> bool:
@@ -74,19 +90,44 @@ def feed_back(
     ask: Ask,
     settings: PolarisationSettings,
     progress: Callable[[str], None] = lambda text: None,
+    *,
+    sensed: bool = False,
 ) -> PolarisationFeedback:
-    """Aligns both bases; ``controllers`` are those in front of the rectilinear and the diagonal analyser."""
-    ask.send("OFF")
-    dark = counting.counts(settings.dark_dwell_s) / settings.dark_dwell_s
+    """Aligns both bases; ``controllers`` are those in front of the rectilinear and the diagonal analyser.
+
+    ``sensed``: the sensitivity of each controller is measured afterwards.
+    """
+    before = [_values(controller) for controller in controllers]
+
+    def put(values: list[dict[int, float]]) -> None:
+        for controller, one in zip(controllers, values, strict=True):
+            _set(controller, one)
+
     tries: list[BasisFeedback] = []
-    for basis, controller in enumerate(controllers):
-        for attempt in range(settings.tries):
-            one = _align(basis, controller, counting, ask, settings=settings, dark=dark, attempt=attempt)
-            tries.append(one)
-            progress(f"basis {basis}: extinction {one.extinctions[0]:.0f} and {one.extinctions[1]:.0f}")
-            if one.ok:
-                break
+    with restored("polarisation controllers", lambda: put(before)):
+        ask.send("OFF")
+        dark = counting.counts(settings.dark_dwell_s) / settings.dark_dwell_s
+        for basis, controller in enumerate(controllers):
+            for attempt in range(settings.tries):
+                one = _align(
+                    basis, controller, counting, ask, settings=settings, dark=dark, attempt=attempt, sensed=sensed
+                )
+                tries.append(one)
+                progress(f"{NAMES[basis]}: extinction {one.extinctions[0]:.0f} and {one.extinctions[1]:.0f}")
+                if one.ok:
+                    break
+            else:
+                _set(controller, PolarisationFeedback(tries=tuple(tries), dark_hz=()).left(basis).values)
     return PolarisationFeedback(tries=tuple(tries), dark_hz=tuple(float(d) for d in dark))
+
+
+def _values(controller: PolarisationController) -> dict[int, float]:
+    return {number: controller.retarder(number) for number in controller.retarders}
+
+
+def _set(controller: PolarisationController, values: dict[int, float]) -> None:
+    for number, value in values.items():
+        controller.set_retarder(number, value)
 
 
 def extinction(right: float, wrong: float) -> float:
@@ -112,9 +153,12 @@ class _Search:
     def wrong_share(self) -> float:
         """Share of wrong counts, of a basis without counts 1."""
         right, wrong = self.count()
-        share = max(wrong, 0.0) / (right + wrong) if right + wrong > 0 else 1.0
-        self.history.append(share)
-        return share
+        return max(wrong, 0.0) / (right + wrong) if right + wrong > 0 else 1.0
+
+    def noted(self) -> float:
+        """The same, and kept for the history."""
+        self.history.append(self.wrong_share())
+        return self.history[-1]
 
 
 def _align(
@@ -126,23 +170,26 @@ def _align(
     settings: PolarisationSettings,
     dark: NDArray[np.float64],
     attempt: int,
+    sensed: bool,
 ) -> BasisFeedback:
     first = 2 * basis
     search = _Search(counting, dark, first, settings.dwell_s, [])
     ask.send(STATES[first])
     if attempt:
         _scatter(controller, attempt)
-    descend(controller, search.wrong_share, settings)
+    descend(controller, search.noted, settings)
     found = [extinction(*search.count())]
     ask.send(STATES[first + 1])
     search.right = first + 1
     found.append(extinction(*search.count()))
+    ok = min(found) >= settings.extinction
     return BasisFeedback(
         basis=basis,
-        ok=min(found) >= settings.extinction,
+        ok=ok,
         extinctions=(found[0], found[1]),
         history=tuple(search.history),
-        values={number: controller.retarder(number) for number in controller.retarders},
+        values=_values(controller),
+        sensitivity=sense(controller, search.wrong_share) if ok and sensed else None,
     )
 
 

@@ -48,11 +48,14 @@ class Synchronisation:
     sync_period_ps: float
     tick_as: int
 
-    def delay_ticks(self, detector: int) -> float:
-        """The correction in ticks; what lies behind the middle between two sync pulses belongs to the next one."""
+    def correction_ps(self, detector: int) -> float:
+        """The correction; what lies behind the middle between two sync pulses belongs to the next one."""
         delay = self.delay_ps[detector]
-        delay -= self.sync_period_ps if delay > self.sync_period_ps / 2 else 0.0
-        return delay * AS_PER_PS / self.tick_as
+        return delay - (self.sync_period_ps if delay > self.sync_period_ps / 2 else 0.0)
+
+    def delay_ticks(self, detector: int) -> float:
+        """The correction in ticks."""
+        return self.correction_ps(detector) * AS_PER_PS / self.tick_as
 
     @property
     def ok(self) -> bool:
