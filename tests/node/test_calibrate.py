@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from laboratory import DETECTORS, Bench, Squeezers, bench, gate_distance
 
+from qkdpp.core.devices import Chunk
 from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import TimeTags
 from qkdpp.node.calibrate.counting import Counting
@@ -115,3 +116,28 @@ def test_lost_tags_and_silence_end_a_count() -> None:
     made.dead = True
     with pytest.raises(DeviceError, match="no tags"):
         counting(made).counts(0.1)
+
+
+class Late(Bench):
+    """Tags of half a second wait unread whenever somebody asks the sender for something."""
+
+    behind: tuple[TimeTags, ...] = ()
+
+    def send(self, mode: str) -> None:
+        self.behind = tuple(super(Late, self).read(0.02).tags for _ in range(25))
+        super().send(mode)
+
+    def read(self, timeout_s: float) -> Chunk:
+        if not self.behind:
+            return super().read(timeout_s)
+        tags, self.behind = self.behind[0], self.behind[1:]
+        return Chunk(tags=tags)
+
+
+def test_tags_from_before_a_change_of_the_light_are_not_counted() -> None:
+    made = Late(bench(5).world)
+    made.send("RANDOM")
+    counting(made).counts(0.05)
+    made.send("OFF")
+    dark = sum(made.world.plan.bob.receiver.dark_rate_hz) * 0.05
+    assert counting(made).counts(0.05).sum() < dark + 6 * np.sqrt(dark)

@@ -3,8 +3,8 @@
 Time is the tagger's own: a dwell begins behind everything that was under way
 when it was asked for, and ends when tags of a later time have arrived. Where
 the tagger's clock stood then, every read tells to within its delay; the one
-with the least delay is believed, so that a computer that is busy and reads old
-tags first does not count them.
+with the least delay counts, so that a busy computer, which reads old tags
+first, does not take them for new ones.
 """
 
 from __future__ import annotations
@@ -62,14 +62,16 @@ class Counting:
         """
         asked_s = self.now()
         deadline = asked_s + LATENESS_S + PATIENCE * (dwell_s + SETTLE_S)
-        held: list[TimeTags] = []
-        begin = -(1 << 62)
+        first = self._read(deadline)
+        per_s = AS_PER_S / first.tick_as
+        settle, length = round(SETTLE_S * per_s), round(dwell_s * per_s)
+        begin = int(first.ticks[-1]) + settle
+        held = []
         while True:
             chunk = self._read(deadline)
             held.append(chunk)
-            newest, per_s = int(chunk.ticks[-1]), AS_PER_S / chunk.tick_as
-            begin = max(begin, newest - round((self.now() - asked_s - SETTLE_S) * per_s))
-            length = round(dwell_s * per_s)
+            newest = int(chunk.ticks[-1])
+            begin = max(begin, newest - round((self.now() - asked_s) * per_s) + settle)
             if newest >= begin + length:
                 break
         joined = concatenate(held)
