@@ -134,6 +134,7 @@ class Receiver:
         self._ended = asyncio.Event()
         self._block_s = plan.block_pulses * plan.period_as / AS_PER_S
         self._following: Following | None = None
+        self._moved: dict[int, list[Alarm]] = {}
         self.progress = progress
 
     # --- what the node calls ----------------------------------------------------------------------------------------
@@ -168,6 +169,7 @@ class Receiver:
         if isinstance(end.result, Bits):
             self._plan.confirm()
         self._recorder.ended(end.block)
+        self._plan.alarmed(self._moved.pop(end.block, []))
         if self._following is not None:
             self._following.ended(end)
 
@@ -304,7 +306,7 @@ class Receiver:
                 _log.warning("block %d of epoch %d has no clock: %s", cut.number, epoch, abort)
                 continue
             self.progress.doing, self.progress.lost_locks = "distilling", 0
-            self._plan.alarmed(self._plan.watch().see(found, self._block_s))
+            self._moved[number] = self._plan.watch().see(found, self._block_s)
             asyncio.run_coroutine_threadsafe(self._begin(number, epoch, found, entropy), loop).result()
 
     async def _begin(self, number: int, epoch: int, found: LiveBlock, entropy: Entropy) -> None:
@@ -320,6 +322,7 @@ class Receiver:
             await self._runner.open(number, bb84.bob(lambda: found.detections, party), log)
         except LinkError:
             self._recorder.lost(number)
+            self._moved.pop(number, None)
             raise
 
 
