@@ -244,7 +244,9 @@ def test_warnings_are_raised_on_the_way(seen):
     assert "rate_low" in seen["shift"]["alarms"]
 
 
-@pytest.mark.parametrize(("name", "alarms"), [("blinding", {"detector_current"}), ("shift", {"unequal_detectors", "delay_moved"})])
+@pytest.mark.parametrize(
+    ("name", "alarms"), [("blinding", {"detector_current"}), ("shift", {"unequal_detectors", "delay_moved"})]
+)
 def test_a_security_alarm_stops_both_nodes(seen, name, alarms):
     shown = seen[name]
     alice, bob = shown["security"]
