@@ -237,6 +237,33 @@ def test_a_silent_stranger_who_came_first_gives_way() -> None:
     run(scenario)
 
 
+def test_a_stranger_who_comes_again_and_again_is_heard_ever_more_seldom() -> None:
+    async def scenario(ends: Ends) -> None:
+        bob = ends.link("bob", 0)
+        while not bob.port:
+            await asyncio.sleep(0.005)
+        heard = 0
+        connected = bob.session.connected
+
+        def counted(now_s: float) -> None:
+            nonlocal heard
+            heard += 1
+            connected(now_s)
+
+        bob.session.connected = counted  # type: ignore[method-assign]
+        for _ in range(100):
+            _, stranger = await asyncio.open_connection("127.0.0.1", bob.port)
+            stranger.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(100))
+            await asyncio.sleep(0.01)
+            stranger.close()
+        assert heard < 10
+        assert bob._arrivals.qsize() <= 1
+        alice = ends.link("alice", bob.port)
+        await until(alice, Up)
+
+    run(scenario)
+
+
 def test_different_parameters_are_told_to_both_nodes() -> None:
     async def scenario(ends: Ends) -> None:
         alice, bob = await ends.start({"timing.gate_ps": "500"})

@@ -14,7 +14,8 @@ from qkdpp.core.abort import Abort, Aborted, AbortReason
 from qkdpp.core.bits import Bits
 from qkdpp.core.errors import LinkError, LocalProtocolError
 from qkdpp.core.stage import Stage, receive, send
-from qkdpp.link.events import BlockFrame, Control, PeerLeft, Up
+from qkdpp.link.events import BlockFrame, Control, PeerLeft, Suspect, Up
+from qkdpp.link.outer import Outer, Type
 from qkdpp.node.blocks import Policy
 from qkdpp.node.sink import Alarm, PeerDropped, Reconciled
 
@@ -331,6 +332,30 @@ def test_an_exhausted_pool_is_a_clean_stop_with_an_alarm() -> None:
         assert min(alice.pool.remaining, bob.pool.remaining) > 0
 
     run(scenario, n_tags=40)
+
+
+# Somebody in the line.
+
+
+def test_a_forged_message_is_an_alarm_and_a_new_session() -> None:
+    async def scenario(alice: Node, bob: Node) -> None:
+        assert (await run_block(alice, bob, 1))[0].block == 1
+        incarnation = bob.session.incarnation
+        of = {"sender": alice.session.incarnation, "receiver": incarnation}
+        seq = alice.session._established().unnumbered(Type.BEAT).seq
+        alice.session._ready.append(Outer(type=Type.CONTROL, seq=seq, payload=bytes(40), **of).encode())
+        suspect = await bob.event(Suspect)
+        assert isinstance(suspect, Suspect)
+        assert suspect.aborted.reason is AbortReason.AUTHENTICATION_FAILED
+        up = await bob.event(Up)
+        assert isinstance(up, Up)
+        assert not up.resumed
+        assert bob.session.incarnation == incarnation + 1
+        ends = await run_block(alice, bob, bob.runner.new_number())
+        assert_same_keys(alice, bob, ends)
+        assert all(isinstance(end.result, Bits) for end in ends)
+
+    run(scenario)
 
 
 # Goodbye.
