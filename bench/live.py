@@ -43,6 +43,8 @@ from qkdpp_drivers.sim.world.pairs import PairWorld
 
 LENGTH_S, PAIR_RATE_HZ, BLOCK_S, IN_FLIGHT = 6.0, 3.85e5, 2.0, 6
 STEP_S = 0.01
+EVEN_S = 12.0
+"""From the start until the wide search for the clock is over."""
 WAITING = ("wait", "select", "_worker", "get", "sleep", "accept", "_wait_for_tstate_lock")
 """Functions in which a thread that has nothing to do is found."""
 STAGES = ("blanked", "gated", "sifted", "corrected", "secret")
@@ -107,13 +109,14 @@ class MemoryTagger:
 
 
 class Sampler(threading.Thread):
-    """Looks a hundred times a second where every thread is; those that wait do not count."""
+    """Looks a hundred times a second where every thread is, once it runs evenly; those that wait do not count."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.found: Counter[str] = Counter()
 
     def run(self) -> None:
+        time.sleep(EVEN_S)
         while True:
             time.sleep(0.01)
             for frame in sys._current_frames().values():
