@@ -271,7 +271,7 @@ class Receiver:
                     continue
                 _log.info("epoch %d: pulse zero has arrived", epoch)
                 blocks = PulsedBlocks(
-                    _with_delays(timing, self._plan.delays_ps, tags.tick_as),
+                    with_delays(timing, self._plan.delays_ps, tags.tick_as),
                     tick_as=tags.tick_as,
                     n_pulses=self._plan.block_pulses,
                     start_tick=start,
@@ -326,7 +326,7 @@ class Receiver:
             raise
 
 
-def _with_delays(timing: PulsedParams, delays_ps: Mapping[int, float], tick_as: int) -> PulsedParams:
+def with_delays(timing: PulsedParams, delays_ps: Mapping[int, float], tick_as: int) -> PulsedParams:
     """Delays as calibrated, or else as the node file states them."""
     stated = {channel: delay_ps * AS_PER_PS / tick_as for channel, delay_ps in delays_ps.items()}
     return timing if timing.known_delay_ticks else replace(timing, known_delay_ticks=stated)

@@ -141,3 +141,46 @@ def test_tags_from_before_a_change_of_the_light_are_not_counted() -> None:
     made.send("OFF")
     dark = sum(made.world.plan.bob.receiver.dark_rate_hz) * 0.05
     assert counting(made).counts(0.05).sum() < dark + 6 * np.sqrt(dark)
+
+
+class Cut(Bench):
+    """Tags are lost at the hundredth read."""
+
+    reads = 0
+
+    def read(self, timeout_s: float) -> Chunk:
+        self.reads += 1
+        if self.reads == 100:
+            self.lost.append((0, 10))
+        return super().read(timeout_s)
+
+
+def test_a_feedback_that_cannot_be_ended_puts_the_controllers_back() -> None:
+    made = Cut(bench(3).world)
+    both = controllers(made)
+    for controller in both:
+        for number in controller.retarders:
+            controller.set_retarder(number, 100.0 * number)
+    with pytest.raises(DeviceError, match="lost tags"):
+        feed_back(both, counting(made), made, PolarisationSettings())
+    assert made.reads == 100
+    assert [c.retarder(n) for c in both for n in c.retarders] == [100.0, 200.0, 300.0, 400.0] * 2
+
+
+def test_a_scan_that_cannot_be_ended_puts_the_delays_back() -> None:
+    made = Cut(bench(3).world)
+    before = [made.delay_ps(detector) for detector in range(4)]
+    with pytest.raises(DeviceError, match="lost tags"):
+        scan_delays(made, counting(made), made, DelayScanSettings(dwell_s=0.04))
+    assert [made.delay_ps(detector) for detector in range(4)] == [5.0 * round(ps / 5.0) for ps in before]
+
+
+def test_of_tries_that_all_fail_the_best_one_stays() -> None:
+    made = bench(3, misalignment=0.05)
+    settings = PolarisationSettings(most_counts=30, tries=3, dwell_s=0.02)
+    both = controllers(made)
+    found = feed_back(both, counting(made), made, settings)
+    for basis, controller in enumerate(both):
+        tries = [one for one in found.tries if one.basis == basis]
+        best = max(tries, key=lambda one: min(one.extinctions))
+        assert {n: controller.retarder(n) for n in controller.retarders} == best.values

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,10 +15,11 @@ from qkdpp.core.errors import DeviceError, LinkError
 from qkdpp.node import asking
 from qkdpp.node import sender as sender_module
 from qkdpp.node.live_messages import Ask, Asked, Propose
-from qkdpp.node.receiver import Plan, Receiver
+from qkdpp.node.receiver import Plan, Receiver, with_delays
 from qkdpp.node.recording import Recorder
 from qkdpp.node.sender import Sender
 from qkdpp.node.status import Progress
+from qkdpp.timing.pulsed import PulsedParams
 
 
 class Unplugged:
@@ -179,3 +181,13 @@ def test_a_new_epoch_waits_until_blocks_under_way_have_their_states(monkeypatch:
         assert done[2:] == ["epoch"]
 
     asyncio.run(main())
+
+
+def test_delays_of_the_node_file_serve_where_no_calibration_found_others() -> None:
+    """120 ps are 30 ticks of 4 ps."""
+    timing = PulsedParams(
+        method="sync", pulse_period_as=10**9, detector_of_channel={1: 0}, gate_ps=400.0, dead_time_ns=0.0
+    )
+    assert with_delays(timing, {1: 120.0}, 4_000_000).known_delay_ticks == {1: 30.0}
+    found = replace(timing, known_delay_ticks={1: 7.0})
+    assert with_delays(found, {1: 120.0}, 4_000_000) == found

@@ -9,8 +9,9 @@ from two_processes import change, free_port, laboratory, trial, two_nodes
 
 SECONDS = 240.0
 WANDER = 0.015
-"""Adds 0.015^2 t / 2 to the error rate of who does not follow: 2.7 % after four minutes, on average. Three times as fast
-as the trackers take it to be."""
+"""Adds 0.015^2 t / 2 to the error rate of who does not follow: 2.7 % after four minutes, on average.
+
+Three times as fast as the trackers take it to be."""
 
 
 def link(folder, *, tracked):
