@@ -92,7 +92,9 @@ def stream(
     number: Annotated[int, typer.Option(min=1, help="Chunks to read.")] = 1,
     size: Annotated[int | None, typer.Option(min=1, help="Bytes of each; the key manager's default if absent.")] = None,
     stream_id: Annotated[str | None, typer.Option("--id", help="Stream to join, or a new name agreed on.")] = None,
-    wait_s: Annotated[float, typer.Option(min=0, help="How long to wait for the other application and for key.")] = 60,
+    wait_s: Annotated[
+        float, typer.Option(min=0, help="How long to wait for the link, the other application and key.")
+    ] = 60,
 ) -> None:
     """Read chunks of a key stream (ETSI GS QKD 004), print them as lines of JSON, and close it.
 
@@ -105,13 +107,16 @@ def stream(
 
     from qkdpp.core.errors import InputError, LinkError
     from qkdpp.delivery import Client, DeliveryError
+    from qkdpp.delivery.client import patiently
 
     quality = {} if size is None else {"Key_chunk_size": size}
     key = key or certificate.with_suffix(".key")
     try:
         with (
             Client(where, authority=authority, certificate=certificate, key=key) as client,
-            client.open_stream(source, destination, stream_id=stream_id, **quality) as opened,
+            patiently(
+                lambda: client.open_stream(source, destination, stream_id=stream_id, **quality), wait_s
+            ) as opened,
         ):
             print(encode({"key_stream_ID": opened.stream_id, "QoS": opened.quality}).decode(), flush=True)
             for _ in range(number):

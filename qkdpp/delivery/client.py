@@ -8,11 +8,11 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from qkdpp.delivery.bodies import KeyContainer, Status
 from qkdpp.delivery.stream_bodies import Chunk, Closed, Connected, Granted
 
 T = TypeVar("T")
+AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,21 +216,26 @@ class Stream:
         return StreamChunk(index=got.index, key=got.key_buffer, metadata=got.metadata)
 
     def wait(self, wait_s: float) -> StreamChunk:
-        """The next chunk, asked for again while the key manager says that it may come (no key is lost by that)."""
-        until_s = time.monotonic() + wait_s
-        while True:
-            try:
-                return self.get()
-            except DeliveryError as error:
-                if error.retry_after_s is None or time.monotonic() >= until_s:
-                    raise
-            time.sleep(0.1)
+        """The next chunk; see :func:`patiently`."""
+        return patiently(self.get, wait_s)
 
     def close(self) -> None:
         """CLOSE; may be called again."""
         if not self._over:
             self._over = True
             self._client._ask("POST", f"streams/{self.stream_id}/close", {}, Closed)
+
+
+def patiently(ask: Callable[[], T], wait_s: float) -> T:
+    """Asks again while the key manager says that it is worth it, for so long (a refusal loses no key)."""
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return ask()
+        except DeliveryError as error:
+            if error.retry_after_s is None or time.monotonic() >= until_s:
+                raise
+        time.sleep(AGAIN_S)
 
 
 def _keys(container: KeyContainer) -> list[DeliveredKey]:

@@ -42,11 +42,13 @@ def stream(served: Served) -> list[bytes]:
     """Two commands read one stream of an agreed name; its chunks as they are and as they are written."""
     asked = ("sae-a", "sae-b", "--id", str(uuid4()), "--number", "3", "--size", "24")
     both = [
-        subprocess.Popen(served.command("stream", sae, *asked), stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            served.command("stream", sae, *asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for sae in ("sae-a", "sae-b")
     ]
-    texts = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    texts, errors = zip(*(process.communicate(timeout=60) for process in both), strict=True)
+    assert [process.returncode for process in both] == [0, 0], errors
     (first, *mine), (_, *theirs) = ([json.loads(line) for line in text.splitlines()] for text in texts)
     assert first["key_stream_ID"] in asked
     assert mine == theirs
