@@ -33,7 +33,7 @@ def test_never_overwritten_and_absent(tmp_path: Path) -> None:
         list(read_transcript(tmp_path / "absent"))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_files(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "damaged"
