@@ -2,11 +2,11 @@
 
 pending (the peer has not confirmed it) -> ready (rests until released) ->
 usable -> draining (keys were taken from it) -> gone; or burned from anywhere.
-A block is in one of two one-way streams by the parity of its number, and the
-cursor of a stream (``qkdpp.keystore.streams``) says what of it was taken. Its
-chunks are destroyed when nothing can be taken any more and no key on its way
-(``refs``) lies in it; the row stays until ``not_after``, so that the block
-never comes back.
+A block is in one of two one-way streams, by the parity of its number until it
+is granted to the other (``qkdpp.keystore.grants``), and the cursor of a stream
+(``qkdpp.keystore.streams``) says what of it was taken. Its chunks are destroyed
+when nothing can be taken any more and no key on its way (``refs``) lies in it;
+the row stays until ``not_after``, so that the block never comes back.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def stage(
 
 def origin(db: sqlite3.Connection, line: Line, block: int) -> Origin:
     """What the seal of a block (by row) covers."""
-    row = db.execute("SELECT number, dir, nbits, datakey, born, not_after FROM block WHERE id = ?", (block,)).fetchone()
-    number, direction, nbits, datakey, born, not_after = row
+    row = db.execute("SELECT number, nbits, datakey, born, not_after FROM block WHERE id = ?", (block,)).fetchone()
+    number, nbits, datakey, born, not_after = row
     return Origin(
         block=block,
         peer=line.peer,
         epoch=line.epoch,
         number=number,
-        direction=direction,
+        direction=number & 1,
         nbits=nbits,
         datakey=datakey,
         born=born,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from qkdpp.core.bits import Bits
-from qkdpp.keystore import blocks, chunks, hello, keys
+from qkdpp.keystore import blocks, chunks, grants, hello, keys
 from qkdpp.keystore.blocks import Line
 from qkdpp.keystore.errors import LinkClosedError, NotMetError
 from qkdpp.keystore.log import Event, append
@@ -265,6 +265,24 @@ class Link:
             return found
 
         return self._store.submit("close stream", run)
+
+    def grant(self) -> Future[int | None]:
+        """Gives the peer, whose stream has run dry, a block that can be spared; its number, for :meth:`granted`."""
+
+        def run(db: sqlite3.Connection) -> int | None:
+            self.require_met(db)
+            return grants.give(db, self.line, self._store.clock())
+
+        return self._store.submit("grant", run)
+
+    def granted(self, epoch: int, block: int) -> Future[bool]:
+        """Takes a block that the peer gave; False, and no effect, where it comes too late."""
+
+        def run(db: sqlite3.Connection) -> bool:
+            self.require_met(db)
+            return epoch == self.line.epoch and grants.take(db, self.line, block, self._store.clock())
+
+        return self._store.submit("granted", run)
 
     def status(self) -> Future[LinkStatus]:
         """Stock and state."""

@@ -85,6 +85,10 @@ class Worker:
         if method == "deliver":
             keys = store.deliver(argument[0], [UUID(i) for i in argument[1]], master="sae-m").result()
             return [(key.key_id, key.secret.hex()) for key in keys]
+        if method == "grant":
+            return link.grant().result()
+        if method == "granted":
+            return link.granted(1, argument).result()
         if method == "join":
             terms, here, who = argument
             return link.join(msgspec.convert(terms, Terms), here=here, who=who).result().joined

@@ -111,10 +111,11 @@ class World:
         self.where, self.folder, self.draw, self.points = where, folder, Random(seed), points
         self.now = 1_700_000_000_000_000_000
         self.fired: set[str] = set()
-        self.kills = self.delivered = 0
+        self.kills = self.delivered = self.delivered_from_grants = 0
         self.processes: dict[str, Process] = {}
         self.requests: list[Request] = []
         self.late: list[tuple[str, Any]] = []
+        self.grants: list[tuple[str, int]] = []
         self.used: dict[tuple[int, int], str] = {}
         self.got: dict[str, bytes] = {}
         self.had: set[tuple[str, str]] = set()
@@ -129,6 +130,7 @@ class World:
                 (
                     self.distil,
                     self.reserve,
+                    self.grant,
                     self.open_stream,
                     self.reserve_chunks,
                     self.close_stream,
@@ -140,7 +142,7 @@ class World:
                     self.time_passes,
                     self.close,
                 ),
-                (4, 6, 1.5, 4, 0.7, 8, 8, 2, 2, 2, 1, 0.5),
+                (4, 6, 2, 1.5, 4, 0.7, 8, 8, 2, 2, 2, 1, 0.5),
             )[0]
             try:
                 self.arm()
@@ -246,6 +248,15 @@ class World:
                 self.used[byte] = key_id
         assert next(at, None) is None
         self.requests.append(Request(own, got, self.now + TTL_S * 10**9))
+
+    def grant(self) -> None:
+        """One end gives the other a block; the word of it may be lost, or come late."""
+        own = self.draw.choice(NAMES)
+        block = self.processes[own].do("grant")
+        if block is not None:
+            self.grants.append((other(own), block))
+            if self.draw.random() < 0.7:
+                self.processes[other(own)].do("granted", block)
 
     def open_stream(self) -> None:
         """One application opens a stream, then the other; both ends are told each time."""
@@ -383,6 +394,9 @@ class World:
             request = self.draw.choice(self.requests)
             if request.accepted:
                 self.accept(request)
+        elif self.grants and self.draw.random() < 0.5:
+            own, block = self.draw.choice(self.grants)
+            self.processes[own].do("granted", block)
         elif self.late:
             own, hello = self.draw.choice(self.late)
             self.processes[own].do("meet", hello)
@@ -412,6 +426,8 @@ class World:
             key = bytes.fromhex(text)
             assert self.got.setdefault(key_id, key) == key, f"two ends got different bytes as {key_id}"
             places = sorted(byte for byte, name in self.used.items() if name == key_id)
+            (owner,) = (request.own for request in self.requests if key_id in request.ids)
+            self.delivered_from_grants += places[0][0] % 2 != NAMES.index(owner)
             assert key == bytes(block_key(block)[offset] for block, offset in places)
 
     def collect(self) -> None:

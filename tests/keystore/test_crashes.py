@@ -13,7 +13,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.keystore import create_kek
 
 JOBS = ("link", "stage", "ready", "burn", "release", "meet", "reserve", "accept", "commit", "deliver", "void", "expire")
-JOBS += ("join", "reserve chunks", "take", "close stream")
+JOBS += ("grant", "granted", "join", "reserve chunks", "take", "close stream")
 POINTS = [f"{job} {when} commit" for job in ("opening", *JOBS) for when in ("before", "after")]
 
 
@@ -30,10 +30,10 @@ def worker(folder: Path) -> Iterator[str]:
         process.terminate()
 
 
-def histories(worker: str, folder: Path, runs: int, seed: int) -> tuple[set[str], int, int]:
-    """Points at which a process died, how many died, and how many keys were delivered."""
+def histories(worker: str, folder: Path, runs: int, seed: int) -> tuple[set[str], int, int, int]:
+    """Points at which a process died, how many died, how many keys were delivered, how many of them from grants."""
     fired: set[str] = set()
-    kills = delivered = 0
+    kills = delivered = granted = 0
     for run in range(seed, seed + runs):
         home = folder / str(run)
         home.mkdir()
@@ -48,19 +48,22 @@ def histories(worker: str, folder: Path, runs: int, seed: int) -> tuple[set[str]
             raise
         fired |= world.fired
         kills, delivered = kills + world.kills, delivered + world.delivered
-    return fired, kills, delivered
+        granted += world.delivered_from_grants
+    return fired, kills, delivered, granted
 
 
 def test_killed_at_every_commit_point(worker: str, folder: Path) -> None:
-    fired, kills, delivered = histories(worker, folder, 20, 0)
+    fired, kills, delivered, granted = histories(worker, folder, 20, 0)
     assert set(POINTS) <= fired
     assert kills > 60
     assert delivered > 200
+    assert granted > 20
 
 
 @pytest.mark.soak
 def test_killed_in_many_histories(worker: str, folder: Path) -> None:
-    fired, kills, delivered = histories(worker, folder, 200, 1000)
+    fired, kills, delivered, granted = histories(worker, folder, 200, 1000)
     assert set(POINTS) <= fired
     assert kills > 600
     assert delivered > 2000
+    assert granted > 200
