@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -58,6 +58,17 @@ class Close(msgspec.Struct, frozen=True, tag="close", forbid_unknown_fields=True
     last: int
 
 
-Message = Greeting | Reserve | Join | Answer | Void | More | Close
+class Ask(msgspec.Struct, frozen=True, tag="ask", forbid_unknown_fields=True):
+    """The sender's stream has run dry."""
+
+
+class Grant(msgspec.Struct, frozen=True, tag="grant", forbid_unknown_fields=True):
+    """A block that the receiver allocates from now on; the sender does no more, durably."""
+
+    epoch: int
+    block: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+Message = Greeting | Reserve | Join | Answer | Void | More | Close | Ask | Grant
 ENCODER: Final = msgspec.msgpack.Encoder()
 DECODER: Final = msgspec.msgpack.Decoder(Message)

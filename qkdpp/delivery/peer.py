@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -28,9 +29,21 @@ import msgspec
 
 from qkdpp.core.errors import LinkError, RemoteProtocolError
 from qkdpp.delivery.channel import Channel
-from qkdpp.delivery.messages import DECODER, ENCODER, Answer, Greeting, Join, Message, More, Reserve, Void
+from qkdpp.delivery.messages import (
+    DECODER,
+    ENCODER,
+    Answer,
+    Ask,
+    Grant,
+    Greeting,
+    Join,
+    Message,
+    More,
+    Reserve,
+    Void,
+)
 from qkdpp.delivery.streams import Agreed, PeerUnreachableError, Streams, awaited
-from qkdpp.keystore import DESTINATION, SOURCE, Key, Link, LinkStatus, StoreError
+from qkdpp.keystore import DESTINATION, SOURCE, Key, Link, LinkStatus, NotEnoughKeyError, StoreError
 
 T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
@@ -103,6 +116,7 @@ class LinkedPeer:
         self._now: _Connection | None = None
         self._number = 0
         self._voids: deque[UUID] = deque(maxlen=MOST_VOIDS)
+        self._asked_s = -math.inf
         self.streams = Streams(link, self)
 
     # For the delivery server.
@@ -114,7 +128,10 @@ class LinkedPeer:
 
     async def status(self) -> LinkStatus:
         """See :class:`Peer`."""
-        return await awaited(self.link.status())
+        found = await awaited(self.link.status())
+        if not found.available:
+            self._ask()
+        return found
 
     async def keys(self, number: int, nbytes: int, *, master: str, slaves: Sequence[str], ttl_s: int) -> list[Key]:
         """See :class:`Peer`."""
@@ -147,7 +164,11 @@ class LinkedPeer:
         self, connection: _Connection, own: int, doing: Future[T], answer: asyncio.Future[str]
     ) -> Agreed[T]:
         try:
-            result = await awaited(doing)
+            try:
+                result = await awaited(doing)
+            except NotEnoughKeyError:
+                self._ask()
+                raise
             try:
                 async with asyncio.timeout(self._answer_s):
                     return Agreed(result, await answer)
@@ -161,6 +182,14 @@ class LinkedPeer:
         """Sends a message, if the peer can be reached, once a job has succeeded."""
         if self._now is not None:
             self._now.outgoing.put_nowait((after, lambda done: None if done.exception() else message))
+
+    def _ask(self) -> None:
+        """For a block of the peer's stream; at most once in the time between two HELLOs."""
+        if _now_s() - self._asked_s >= self._hello_s:
+            self._asked_s = _now_s()
+            at_once: Future[None] = Future()
+            at_once.set_result(None)
+            self.tell(at_once, Ask())
 
     async def void(self, key_ids: Sequence[UUID]) -> None:
         """See :class:`Peer`."""
@@ -263,12 +292,22 @@ class LinkedPeer:
                 answer.set_result(message.refused)
         elif isinstance(message, Void):
             await awaited(self.link.void(message.key_ids))
+        elif isinstance(message, Ask):
+            connection.outgoing.put_nowait((self.link.grant(), self._grant))
+        elif isinstance(message, Grant):
+            with contextlib.suppress(StoreError):
+                await awaited(self.link.granted(message.epoch, message.block))
         elif isinstance(message, More):
             self.streams.wanted(message.stream)
         else:
             with contextlib.suppress(StoreError):
                 await awaited(self.link.close_stream(message.stream, who=message.who, last=message.last))
             self.streams.changed(message.stream)
+
+    def _grant(self, done: Future[int | None]) -> Grant | None:
+        """Nothing where no block could be spared."""
+        block = None if done.exception() else done.result()
+        return None if block is None else Grant(self.link.line.epoch, block)
 
     def _done(self, number: int, done: Future[Any], stream: UUID | None) -> Answer:
         """Wakes whoever waits for a stream; a peer that has missed the end of one is told again."""

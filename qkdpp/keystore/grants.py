@@ -2,9 +2,10 @@
 
 Two steps, each durable before the next begins: the giver moves the block into
 the other stream and can never allocate from it again; then the taker does the
-same and may. Whatever is lost or repeated in between costs a block at most.
-Streams are read in the order of numbers, so only a block above both cursors
-serves the taker. Every function runs inside a job of the writer.
+same and may. What is lost or repeated in between costs a block at most: a block
+moves once and never back, or a late word of the first move would undo the
+second. Streams are read in the order of numbers, so only a block above both
+cursors serves the taker. Every function runs inside a job of the writer.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ def give(db: sqlite3.Connection, line: Line, now: int) -> int | None:
     """Number of the block that is the peer's from now on; None if none can be spared: as much stays as is given."""
     above = max(cursor(db, line, line.tx)[0], cursor(db, line, line.rx)[0])
     row = db.execute(
-        "SELECT number, nbytes FROM block WHERE link = ? AND dir = ? AND state = 'usable' AND number > ?"
-        " AND not_after > ? ORDER BY number DESC LIMIT 1",
+        "SELECT number, nbytes FROM block WHERE link = ? AND dir = ? AND state = 'usable' AND number & 1 = dir"
+        " AND number > ? AND not_after > ? ORDER BY number DESC LIMIT 1",
         (line.id, line.tx, above, now),
     ).fetchone()
     if row is None or sum(blocks.stock(db, line, line.tx, state) for state in ("usable", "draining")) < 2 * row[1]:
@@ -34,7 +35,8 @@ def give(db: sqlite3.Connection, line: Line, now: int) -> int | None:
 def take(db: sqlite3.Connection, line: Line, number: int, now: int) -> bool:
     """Whether a block that the peer gave is allocated from here from now on; not if it is used, burned or passed."""
     row = db.execute(
-        "SELECT 1 FROM block WHERE link = ? AND dir = ? AND number = ? AND number > ? AND state IN ('ready', 'usable')",
+        "SELECT 1 FROM block WHERE link = ? AND dir = ? AND number = ? AND number & 1 = dir"
+        " AND number > ? AND state IN ('ready', 'usable')",
         (line.id, line.rx, number, cursor(db, line, line.tx)[0]),
     ).fetchone()
     if row is not None:

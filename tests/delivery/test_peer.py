@@ -114,6 +114,34 @@ def test_many_reservations_at_once_among_hellos(ends: Ends) -> None:
     assert (totals["app"], totals["burned"]) == (NBYTES, 0)
 
 
+def test_who_has_run_dry_gets_a_block_of_the_other_and_keys_from_it(ends: Ends) -> None:
+    async def talk() -> None:
+        for store, other in zip(ends.stores.values(), reversed(KMES), strict=True):
+            link = store.link(other)
+            link.stage(5, Bits.from_bytes(b"\x05" * NBYTES, 8 * NBYTES))
+            link.ready(5)
+            link.release(5)
+        ends.start(hello_s=0.05)
+        ends.connect()
+        await ends.up()
+        first = await ends.take(NBYTES // 32)
+        with pytest.raises(NotEnoughKeyError):
+            await ends.take()
+        async with asyncio.timeout(OUT_S):
+            while not (await ends.status("kme-a")).available:
+                await asyncio.sleep(0.01)
+        (second,) = await ends.take()
+        assert {bytes(key.secret) for key in first} == {b"\x02" * 32}
+        assert bytes(second.secret) == b"\x05" * 32
+        assert [bytes(key.secret) for key in await ends.fetch([second])] == [b"\x05" * 32]
+        await asyncio.sleep(0.2)
+        assert (await ends.status("kme-b")).available == NBYTES
+        await ends.stop()
+
+    asyncio.run(talk())
+    assert not ends.alarms
+
+
 def test_before_a_connection_no_key_is_taken(ends: Ends) -> None:
     async def talk() -> None:
         ends.start()

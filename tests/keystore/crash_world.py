@@ -24,6 +24,8 @@ from stores import secret
 
 from qkdpp.keystore import Reservation
 
+OPENING = ("opening", "link")
+"""Jobs that a process does once, at its start."""
 SLAVES = ("sae-1", "sae-2")
 NEAR = "sae-0"
 """A slave at the master's own end."""
@@ -117,6 +119,7 @@ class World:
         self.late: list[tuple[str, Any]] = []
         self.grants: list[tuple[str, int]] = []
         self.used: dict[tuple[int, int], str] = {}
+        self.owners: dict[str, str] = {}
         self.got: dict[str, bytes] = {}
         self.had: set[tuple[str, str]] = set()
         self.next_block = 1
@@ -175,7 +178,7 @@ class World:
         if before is not None and before.begin.point:
             self.kills += 1
             self.fired.add(before.begin.point)
-        point = self.points.pop(0) if armed and self.points and self.draw.random() < 0.4 else ""
+        point = self.next_point(opening=True) if armed and self.draw.random() < 0.4 else ""
         begin = Begin(str(self.folder), own, self.now, point, self.draw.randint(1, 2))
         try:
             self.processes[own] = Process(self.where, begin)
@@ -191,9 +194,17 @@ class World:
     def arm(self) -> None:
         """Now and then says where the next death is to be."""
         process = self.processes[self.draw.choice(NAMES)]
-        if self.points and not process.begin.point and self.draw.random() < 0.3:
-            process.begin.point = self.points.pop(0)
+        point = "" if process.begin.point or self.draw.random() > 0.3 else self.next_point(opening=False)
+        if point:
+            process.begin.point = point
             process.do("arm", [process.begin.point, self.draw.randint(1, 2)])
+
+    def next_point(self, *, opening: bool) -> str:
+        """The next point that a process can still come to; empty if there is none."""
+        for at, point in enumerate(self.points):
+            if opening == point.startswith(OPENING):
+                return self.points.pop(at)
+        return ""
 
     def meet(self) -> None:
         under_way = [(other(own), self.processes[own].do("hello")) for own in NAMES]
@@ -242,6 +253,7 @@ class World:
         reservation = msgspec.convert(got, Reservation)
         at = iter([(p.block, p.offset + i) for p in reservation.pieces for i in range(p.nbytes)])
         for key_id in got["key_ids"]:
+            self.owners[key_id] = own
             for _ in range(reservation.nbytes):
                 byte = next(at)
                 assert byte not in self.used, f"byte {byte} is under two identifiers"
@@ -426,8 +438,7 @@ class World:
             key = bytes.fromhex(text)
             assert self.got.setdefault(key_id, key) == key, f"two ends got different bytes as {key_id}"
             places = sorted(byte for byte, name in self.used.items() if name == key_id)
-            (owner,) = (request.own for request in self.requests if key_id in request.ids)
-            self.delivered_from_grants += places[0][0] % 2 != NAMES.index(owner)
+            self.delivered_from_grants += places[0][0] % 2 != NAMES.index(self.owners[key_id])
             assert key == bytes(block_key(block)[offset] for block, offset in places)
 
     def collect(self) -> None:

@@ -46,7 +46,7 @@ def test_a_reader_of_the_format(ends: Ends) -> None:
     wrapping = (ends.folder / "kme-a.kek").read_bytes()
     out = b""
     for row in db.execute(
-        "SELECT b.id, peer, epoch, number, dir, nbits, datakey, b.born, not_after, part, wrapped, nonce, sealed"
+        "SELECT b.id, peer, epoch, number, number & 1, nbits, datakey, b.born, not_after, part, wrapped, nonce, sealed"
         " FROM chunk c JOIN block b ON b.id = c.block JOIN link l ON l.id = b.link JOIN datakey d ON d.id = b.datakey"
         " ORDER BY b.id, part"
     ):

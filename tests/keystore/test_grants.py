@@ -97,6 +97,19 @@ def test_a_grant_that_does_not_fit_has_no_effect(ends: Ends, when: str) -> None:
     assert ends.b.status().result(OUT_S) == before
 
 
+def test_a_block_moves_once_so_that_a_late_word_undoes_nothing(ends: Ends) -> None:
+    """Given, given back and allocated, it must not be taken by a repeated message."""
+    ends.meet()
+    ends.fill(2, 4, 6)
+    assert granted(ends)
+    ends.fill(8)
+    assert granted(ends)
+    assert ends.b.grant().result(OUT_S) is None
+    ends.fill(3, 5, 7)
+    assert ends.b.grant().result(OUT_S) == 7
+    assert not ends.a.granted(1, 6).result(OUT_S)
+
+
 def test_nothing_is_given_before_the_ends_have_met_or_after_an_alarm(ends: Ends) -> None:
     ends.fill(2, 4)
     for job in (ends.a.grant(), ends.b.granted(1, 4)):
