@@ -145,7 +145,7 @@ class World:
                     self.time_passes,
                     self.close,
                 ),
-                (4, 6, 2, 1.5, 4, 0.7, 8, 8, 2, 2, 2, 1, 0.5),
+                (4, 6, 3, 1.5, 4, 0.7, 8, 8, 2, 2, 2, 1, 0.5),
             )[0]
             try:
                 self.arm()
@@ -230,7 +230,7 @@ class World:
         a, b = (self.processes[own] for own in NAMES)
         key = [block, block_key(block).hex()]
         a.do("stage", key)
-        if self.draw.random() < 0.1:
+        if self.draw.random() < 0.2:
             a.do("burn", block)
             return
         b.do("stage", key)
@@ -262,13 +262,14 @@ class World:
         self.requests.append(Request(own, got, self.now + TTL_S * 10**9))
 
     def grant(self) -> None:
-        """One end gives the other a block; the word of it may be lost, or come late."""
+        """One end gives the other a block; the word of it may be lost, come late, or more than once."""
         own = self.draw.choice(NAMES)
         block = self.processes[own].do("grant")
         if block is not None:
             self.grants.append((other(own), block))
-            if self.draw.random() < 0.7:
-                self.processes[other(own)].do("granted", block)
+        if self.grants and self.draw.random() < 0.8:
+            taker, block = self.grants[-1]
+            self.processes[taker].do("granted", block)
 
     def open_stream(self) -> None:
         """One application opens a stream, then the other; both ends are told each time."""
