@@ -231,3 +231,12 @@ def test_a_controller_s_bias_moves_its_detector_in_the_world() -> None:
     assert found[1] - dark * np.exp(-2.0) == pytest.approx(0.5 * (found[0] - dark), rel=0.08)
     assert found[0] > 1500
     assert found[2] < 40
+
+
+def test_a_fibre_that_is_touched_always_shows() -> None:
+    fibre = Fibre(0.0, np.random.default_rng(1))
+    for _ in range(200):
+        before = fibre.rotation
+        fibre.jump()
+        turned = np.trace(fibre.rotation @ before.T)
+        assert np.cos(0.75 * np.pi) - 1e-9 <= (turned - 1.0) / 2.0 <= np.cos(0.25 * np.pi) + 1e-9

@@ -70,8 +70,9 @@ class Fibre:
             self.rotation = rotation(step, angle) @ self.rotation
 
     def jump(self) -> None:
-        """Somebody touched the fibre."""
-        self.rotation = self._random() @ self.rotation
+        """Somebody touched the fibre: by 45 to 135 degrees about any axis, which no feedback overlooks."""
+        angle_rad = float(self.rng.uniform(0.25 * np.pi, 0.75 * np.pi))
+        self.rotation = rotation(self.rng.normal(size=3), angle_rad) @ self.rotation
 
 
 def shares(arriving: Floats, analyser: Floats, contrast: float) -> Floats:
