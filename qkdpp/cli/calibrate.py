@@ -37,7 +37,8 @@ def command(
 
     The node of the sender must be running (`qkdpp run alice.toml`): it sends what the loops ask for, and is dark
     afterwards. The loops are the gate delay scan, the polarisation feedback and the synchronisation calibration.
-    Delays and retarders stay as found; corrections of the synchronisation are found anew by every `qkdpp run`.
+    Delays and retarders stay as found, and a `qkdpp run` soon after (calibration.keep_s) goes on with a calibration by
+    all loops of the file.
 
     Ctrl-C ends it cleanly: the loop under way puts its instruments back, loops that have ended keep their settings.
     Exit code 3: a loop failed, the link failed for good, or a security alarm; 130: interrupted.

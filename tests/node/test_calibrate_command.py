@@ -49,6 +49,14 @@ def test_all_loops_of_the_file_succeed_and_leave_results_and_figures(session):
     assert names == {f"{i:03d}-{name}.{end}" for i, name in loops for end in ("json", "svg")}
 
 
+def test_a_run_soon_after_goes_on_with_it(session):
+    folder, _ = session
+    done = qkdpp("run", str(folder / "bob.toml"), "--duration", "4", "--json")
+    assert done.returncode == 3, "no block has ended"
+    log = (max((folder / "runs").glob("bob-*")) / "log.jsonl").read_text()
+    assert "the last calibration holds (start)" in log
+
+
 def test_interrupted_it_puts_the_delays_back_and_darkens_the_sender_and_the_next_one_begins_there(session):
     folder, first = session
     best = json.loads(first.stdout)["results"]["delay"]["best_ps"]
