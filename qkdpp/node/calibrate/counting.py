@@ -20,6 +20,7 @@ from qkdpp.core.errors import DeviceError
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
 from qkdpp.node.live_pairs import clicks
 
+READ_S = 0.02
 SETTLE_S = 0.01
 """Light changes and tags under way need so long."""
 PATIENCE, LATENESS_S = 10.0, 5.0
@@ -92,7 +93,7 @@ class Counting:
         while self.now() < deadline:
             if self.interrupted():
                 raise DeviceError("the calibration was interrupted")
-            chunk: Chunk = self.tagger.read(0.05)
+            chunk: Chunk = self.tagger.read(READ_S)
             if chunk.tags.lost:
                 raise DeviceError(f"the time tagger lost tags while counting ({', '.join(chunk.flags) or 'no reason'})")
             if len(chunk.tags):
