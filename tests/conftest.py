@@ -1,6 +1,10 @@
-"""The option by which tests find instruments on a bench (see tests/hardware)."""
+"""For all tests: the option that finds instruments on a bench (see tests/hardware), and no time limits on examples."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("qkdpp", deadline=None)
+settings.load_profile("qkdpp")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

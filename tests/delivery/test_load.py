@@ -9,6 +9,8 @@ from worlds import KMES
 
 from qkdpp.keystore.look import stock
 
+pytestmark = pytest.mark.xdist_group("live")
+
 RATE_HZ = 500.0
 STOCK_BYTES = 10_000_000
 

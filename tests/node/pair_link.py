@@ -156,7 +156,7 @@ async def two_nodes(
                 await task
 
 
-async def until(ends: tuple[End, End], n_blocks: int, timeout_s: float = 60.0) -> None:
+async def until(ends: tuple[End, End], n_blocks: int, timeout_s: float = 150.0) -> None:
     """Waits until both have a key of ``n_blocks`` further blocks."""
     wanted = [len(end.ok) + n_blocks for end in ends]
     async with asyncio.timeout(timeout_s):

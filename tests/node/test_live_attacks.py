@@ -22,6 +22,8 @@ from qkdpp.keystore.look import stock
 from qkdpp.scenarios.scenario_file import load
 from qkdpp_drivers.sim.lab import build_world, read_lab
 
+pytestmark = pytest.mark.xdist_group("live")
+
 BLOCK_S = 3.0
 PLAN = load("backbone-625mhz")
 MU, P = np.array(PLAN.source.intensities), np.array(PLAN.source.p_intensity)

@@ -28,6 +28,8 @@ async def assert_an_alarm_of_alice_stops_both(alice: End, bob: End) -> None:
         rows = [json.loads(line) for line in (end.made.folder.path / "blocks.jsonl").read_text().splitlines()]
         assert {row["block"] for row in rows if row.get("discarded") == "test"} == burned
 
+pytestmark = pytest.mark.xdist_group("live")
+
 
 def test_equal_keys_and_losses_enter_no_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Overflow (told of only when asked), a gap of 0.7 s, lost bytes and a cable that is out strike between keys.

@@ -1,9 +1,12 @@
 """``qkdpp init --live --scenario pair-lab``: two receivers on two TDC1, keys, and a replay that gives them again."""
 
+import pytest
 from two_processes import change, free_port, given_out, laboratory, qkdpp, two_nodes, whole_bytes
 
 from qkdpp.core.keyfile import read_key
 from qkdpp.node.replay import open_run, replay_run
+
+pytestmark = pytest.mark.xdist_group("live")
 
 BLOCKS = 2
 

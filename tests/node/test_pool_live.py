@@ -10,6 +10,8 @@ from pair_link import End, assert_equal_keys, laboratory, two_nodes, until
 from qkdpp.link.pool import Pool
 from qkdpp.node.run import refusal
 
+pytestmark = pytest.mark.xdist_group("live")
+
 TAGS = 36
 
 

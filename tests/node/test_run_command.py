@@ -16,6 +16,8 @@ from qkdpp.node.randomness import sealing_key
 from qkdpp.node.replay import open_run
 from qkdpp.node.rundir import RunFolder
 
+pytestmark = pytest.mark.xdist_group("live")
+
 
 @pytest.fixture
 def folder(tmp_path):

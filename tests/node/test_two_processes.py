@@ -17,6 +17,8 @@ from two_processes import PATIENCE_S, free_port, given_out, laboratory, qkdpp, s
 from qkdpp.core.keyfile import read_key
 from qkdpp.delivery import Client
 
+pytestmark = pytest.mark.xdist_group("live")
+
 BLOCKS = 2
 ROOT = Path(__file__).parents[2]
 

@@ -12,6 +12,8 @@ import pytest
 from recipe_page import DOCS, FIRST, PAGE, Workplace, needs, script
 from two_processes import PATIENCE_S, free_port, laboratory, trial, two_nodes
 
+pytestmark = pytest.mark.xdist_group("live")
+
 PORTS = {"alice": "47626", "bob": "47627"}
 INTERFACES = "qkd-"
 
