@@ -14,6 +14,7 @@ from qkdpp.core.devices import Chunk
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.stage import Message, Stage
 from qkdpp.link.pool_file import create_pool
+from qkdpp.node.delay_watch import DelayWatch
 from qkdpp.node.live_messages import Ask, Asked
 from qkdpp.node.monitors import AlarmSettings, judge_state
 from qkdpp.node.receiver import Plan, Receiver
@@ -79,6 +80,7 @@ def test_a_clock_that_is_lost_while_streaming_raises_the_alarm_and_ends_it() -> 
 
     made.read = slowly  # type: ignore[method-assign]
     sender, progress = Sender(world), Progress()
+    delays = DelayWatch(DETECTORS, pulse_period_as=PERIOD_AS, synchronous=True, settings=AlarmSettings())
     plan = Plan(
         parameters=None,  # type: ignore[arg-type]
         block_pulses=FRAMES * string.frame,
@@ -86,6 +88,10 @@ def test_a_clock_that_is_lost_while_streaming_raises_the_alarm_and_ends_it() -> 
         calibrate=lambda ask, reason: timing,
         confirm=lambda: None,
         forget=lambda: None,
+        tracking=lambda: None,
+        watch=lambda: delays,
+        alarmed=lambda alarms: None,
+        delays_ps={},
         reconnect=lambda: None,
         ending=threading.Event(),
     )
