@@ -1,14 +1,18 @@
 """The authentication pool of two running nodes: refilled from their key, no pad twice; and run dry."""
 
 import asyncio
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import two_processes as processes
 from pair_link import End, assert_equal_keys, laboratory, two_nodes, until
+from two_processes import change, free_port, trial
 
+from qkdpp.core.entropy import OsEntropy
 from qkdpp.link.pool import Pool
-from qkdpp.node.run import refusal
+from qkdpp.link.pool_file import create_pool
 
 pytestmark = pytest.mark.xdist_group("live")
 
@@ -69,17 +73,18 @@ def test_distilled_key_refills_the_pool_and_no_pad_serves_twice(
 
 
 def test_a_pool_that_runs_dry_ends_both_nodes_with_an_alarm(tmp_path: Path) -> None:
-    async def run() -> tuple[End, End]:
-        async with two_nodes(tmp_path, "tdc1", block_s=1.0, tags=40) as ends, asyncio.timeout(60):
-            while not all(end.made.node.status.failure for end in ends):
-                await asyncio.sleep(0.1)
-        assert_equal_keys(*ends)
-        return ends
-
-    with laboratory(tmp_path, "tdc1", pair_rate_hz=5e4):
-        ends = asyncio.run(run())
-    for end in ends:
-        assert "pool_low" in end.seen.alarms
-        assert "pool_exhausted" in end.seen.alarms
-        assert "make a new one for both parties" in refusal(end.made.node.status, None)
-        assert end.made.node.status.pool_tags > 0, "what is left is for taking leave"
+    folder = tmp_path / "link"
+    trial(folder, block_s=2.0, loss_db=23.0, metrics=free_port())
+    lab = folder / "lab.toml"
+    lab.write_text(lab.read_text().replace("[world]\n", "[world]\naligned_ps = 20.0\n", 1))
+    create_pool(folder / "new.pool", 48, OsEntropy())
+    for name in ("alice", "bob"):
+        change(folder / f"{name}.toml", {"refill_below": 0, "refill_to": 0})
+        shutil.copy(folder / "new.pool", folder / f"{name}.pool")
+    with processes.laboratory(folder), processes.two_nodes(folder, "--no-calibrate") as nodes:
+        codes = [node.process.wait(60) for node in nodes]
+    assert codes == [3, 3]
+    for node in nodes:
+        assert {"pool_low", "pool_exhausted"} <= set(node.alarms())
+        assert "make a new one for both parties" in node.errors.read_text()
+        assert node.secret_blocks()
