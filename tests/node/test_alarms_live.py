@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from laboratory import DETECTORS, bench
 from pair_link import laboratory, two_nodes
 
@@ -23,6 +24,8 @@ from qkdpp.protocols.block import BlockLog
 from qkdpp.timing.pulsed import PulsedParams
 from qkdpp_drivers.sim.world.light import Mode
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
+
+pytestmark = pytest.mark.xdist_group("live")
 
 PERIOD_AS, FRAMES = 1_600_000_000, 40
 

@@ -8,6 +8,8 @@ import sys
 import pytest
 from two_processes import change, free_port, laboratory, qkdpp, trial
 
+pytestmark = pytest.mark.xdist_group("live")
+
 
 def calibrate(folder, *arguments):
     return qkdpp("calibrate", str(folder / "bob.toml"), *arguments)
