@@ -35,6 +35,9 @@ VERBS: dict[str, str] = {
 }
 """Each module defines ``command``: a typer-annotated function, or a typer application where a verb has several."""
 
+HOLD_KEYS = frozenset({"distill", "reconcile", "run", "replay", "calibrate", "keys", "serve"})
+"""Verbs whose memory is kept out of core files."""
+
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
@@ -73,6 +76,10 @@ def build() -> typer.Typer:
 def main() -> None:
     """Runs the command line."""
     try:
+        if HOLD_KEYS.intersection(sys.argv[1:2]) and sys.platform != "win32":
+            from qkdpp.core.guard import keep_memory_private
+
+            keep_memory_private()
         build()()
     except (InputError, DeviceError) as error:
         _fail(str(error), EXIT_INPUT)

@@ -48,7 +48,6 @@ def command(
     import sys
 
     from qkdpp.core.errors import InputError
-    from qkdpp.core.guard import keep_memory_private
     from qkdpp.node.config import check_calibrates, load_node, with_steps
     from qkdpp.node.lines import PlainLines
     from qkdpp.node.monitors import Alarm
@@ -56,7 +55,6 @@ def command(
     from qkdpp.node.status import Watcher
     from qkdpp.node.store import open_store
 
-    keep_memory_private()
     file = load_node(node)
     check_calibrates(file)
     if output is not None and output.exists():

@@ -66,10 +66,8 @@ def get(
     from msgspec.json import encode
 
     from qkdpp.core.errors import InputError, LinkError
-    from qkdpp.core.guard import keep_memory_private
     from qkdpp.delivery import Client, DeliveryError
 
-    keep_memory_private()
     try:
         with Client(
             where, authority=authority, certificate=certificate, key=key or certificate.with_suffix(".key")

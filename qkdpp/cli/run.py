@@ -37,7 +37,6 @@ def command(
     import contextlib
     import sys
 
-    from qkdpp.core.guard import keep_memory_private
     from qkdpp.node.config import load_node, with_steps
     from qkdpp.node.delivery import delivery_of
     from qkdpp.node.metrics import metrics_of
@@ -45,7 +44,6 @@ def command(
     from qkdpp.node.screen import watcher_of
     from qkdpp.node.store import open_store
 
-    keep_memory_private()
     file = load_node(node)
     if no_calibrate:
         file = with_steps(file, ())

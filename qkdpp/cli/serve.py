@@ -21,11 +21,9 @@ def command(
     """
     import logging
 
-    from qkdpp.core.guard import keep_memory_private
     from qkdpp.delivery.config import load_delivery
     from qkdpp.delivery.server import serve
 
-    keep_memory_private()
     delivery = load_delivery(config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
