@@ -15,7 +15,7 @@ from qkdpp_drivers.errors import (
 )
 from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import TcpHost
-from qkdpp_drivers.sim.ports import FixedKnob, GivenEdges
+from qkdpp_drivers.sim.ports import GivenEdges, PoissonEdges
 from qkdpp_drivers.sim.simulated import RealClock
 from qkdpp_drivers.sim.taggers.keysight53230a import Sim53230A
 from qkdpp_drivers.taggers.keysight53230a import Keysight53230A
@@ -59,30 +59,40 @@ def test_what_is_no_block_is_a_typed_error(reply):
         driver.intervals_s(2, rate_hz=1e5)
 
 
-def simulated(spacing_ps=50_000_000, **options):
+def pairs(delay_ps, spacing_ps=10_000_000, n=400_000):
+    """Edges at input 1, each followed by one at input 2."""
+    first = np.arange(1, n + 1) * spacing_ps
+    times = np.stack([first, first + delay_ps], axis=1).reshape(-1)
+    return GivenEdges(times, np.tile(np.array([0, 1], np.uint8), n))
+
+
+def simulated(delay_ps=12_345, n=400_000, **options):
     clock = ManualClock()
-    times = np.arange(1, 100_000) * spacing_ps
-    sim = Sim53230A(
-        GivenEdges(times, (np.arange(times.size) % 2).astype(np.uint8)),
-        FixedKnob(12_345.0),
-        clock=clock,
-        faults=Faults(Sim53230A.FAULTS),
-        rng=np.random.default_rng(1),
-    )
+    rng = np.random.default_rng(1)
+    sim = Sim53230A(pairs(delay_ps, n=n), clock=clock, faults=Faults(Sim53230A.FAULTS), rng=rng)
     driver = Keysight53230A(MemoryTransport(sim, clock), **options)
     driver.connect()
     return driver, sim, clock
 
 
-def test_intervals_follow_the_delay():
-    driver, sim, _ = simulated()
-    for delay_ps in (12_345.0, -800.0):
-        sim.interval_ps.value = delay_ps
-        found = driver.intervals_s(1000, rate_hz=1e5)
-        assert found.size == 1000
-        assert abs(found.mean() * 1e12 - delay_ps) < 5 * 20 / np.sqrt(1000)
-        assert 15 < found.std() * 1e12 < 25
+@pytest.mark.parametrize("delay_ps", [12_345, 9_000_000])
+def test_intervals_follow_the_delay(delay_ps):
+    driver, _, _ = simulated(delay_ps)
+    found = driver.intervals_s(1000, rate_hz=1e5)
+    assert found.size == 1000
+    assert abs(found.mean() * 1e12 - delay_ps) < 5 * 20 / np.sqrt(1000)
+    assert 15 < found.std() * 1e12 < 25
     assert abs(driver.frequencies_hz(3, gate_s=0.05).mean() - 1e5) < 0.1
+
+
+def test_the_rate_of_edges_that_come_at_random():
+    """Within five standard deviations of a Poisson count, also where a gate must wait for its second edge."""
+    clock, rng = ManualClock(), np.random.default_rng(4)
+    sim = Sim53230A(PoissonEdges((200.0, 0.0), rng), clock=clock, faults=Faults(Sim53230A.FAULTS), rng=rng)
+    driver = Keysight53230A(MemoryTransport(sim, clock))
+    driver.connect()
+    assert driver.frequencies_hz(1, gate_s=20.0)[0] == pytest.approx(200.0, abs=5 * np.sqrt(200.0 / 20.0))
+    assert (driver.frequencies_hz(50, gate_s=1e-3) > 0.0).all()
 
 
 def test_time_stamps_of_one_input():
@@ -95,8 +105,8 @@ def test_time_stamps_of_one_input():
     assert all(chunk.clean for chunk in chunks)
     assert chunks[0].tags.channel_ids == (2,)
     assert ticks[0] == 0
-    assert ticks.size > 9000
-    assert np.abs(np.diff(ticks) - 100_000_000).max() <= 1
+    assert ticks.size > 90_000
+    assert np.abs(np.diff(ticks) - 10_000_000).max() <= 1
 
 
 def test_a_full_memory_condemns_the_readings_since_the_last_look():
@@ -151,7 +161,7 @@ def test_the_simulated_parser_takes_what_the_standard_allows():
 
 
 def test_faults_of_the_conversation():
-    driver, sim, _ = simulated()
+    driver, sim, _ = simulated(n=1_500_000)
     sim.faults.add("local_change", times=1)
     with pytest.raises(SettingError, match='FUNC was set to "TINT 1,2" but reads "PER 1"'):
         driver.intervals_s(10, rate_hz=1e5)
@@ -188,23 +198,22 @@ def test_faults_of_the_conversation():
 
 def test_readings_that_never_come_are_given_up_and_the_next_answer_is_the_right_one():
     driver, sim, _ = simulated()
-    sim.rate_hz = 1.0
+    sim.edges, usual = pairs(100, 10**12), sim.edges
     with pytest.raises(TransportTimeout):
         driver.intervals_s(100, rate_hz=1e5)
-    sim.rate_hz = 1e5
+    sim.edges = usual
     assert driver.intervals_s(100, rate_hz=1e5).size == 100
 
 
 @pytest.mark.parametrize("scheme", ["visa", "tcp"])
 def test_through_a_socket_with_line_feeds_in_the_data(scheme):
-    line_feeds = np.frombuffer(b"\n" * 8, "<f8")[0] * 1e12
     rng = np.random.default_rng(1)
     faults = Faults(Sim53230A.FAULTS)
-    edges = GivenEdges(np.arange(1, 1000) * 10**9, np.zeros(999, np.uint8))
-    sim = Sim53230A(edges, FixedKnob(line_feeds), clock=RealClock(), faults=faults, rng=rng)
+    sim = Sim53230A(pairs(0), clock=RealClock(), faults=faults, rng=rng)
     with TcpHost(sim, scheme=scheme) as host, Keysight53230A.from_url(host.url) as driver:
         found = driver.intervals_s(500, rate_hz=1e5)
         assert found.size == 500
+        assert b"\n" in found.tobytes()
         assert np.abs(found).max() < 2e-10
         assert driver.errors() == []
         driver.start()

@@ -11,29 +11,36 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 
 from qkdpp.scenarios.scenario import ROLES
+from qkdpp.sim.receiver import SYNC
 from qkdpp_drivers.sim.detectors.id120 import SimId120
+from qkdpp_drivers.sim.detectors.quantum_opus import SimSim900
 from qkdpp_drivers.sim.detectors.s15_spd import SimS15Spd
+from qkdpp_drivers.sim.detectors.websq import SimWebSq
 from qkdpp_drivers.sim.faults import Faults
 from qkdpp_drivers.sim.hosts import LOOPBACK, Host, PtyHost, TcpHost, ZmqHost
 from qkdpp_drivers.sim.optics.dd100 import SimDd100
 from qkdpp_drivers.sim.optics.dg645 import SimDg645
 from qkdpp_drivers.sim.optics.dmm import SimDmm
+from qkdpp_drivers.sim.optics.mpc320 import SimMpc320
 from qkdpp_drivers.sim.optics.oz_epc import SimOzEpc
-from qkdpp_drivers.sim.ports import Edges, EdgeSource
+from qkdpp_drivers.sim.optics.polatis import SimPolatis
+from qkdpp_drivers.sim.ports import Edges, EdgeSource, FixedKnob, Knob
 from qkdpp_drivers.sim.simulated import Clock, SteppedClock
 from qkdpp_drivers.sim.taggers.id900 import SimDataLinkTarget, SimId900
+from qkdpp_drivers.sim.taggers.keysight53230a import Sim53230A
 from qkdpp_drivers.sim.taggers.lectrotic4 import SimLectroTic4
 from qkdpp_drivers.sim.taggers.raw64 import SimRaw64
 from qkdpp_drivers.sim.taggers.tdc1 import SimTdc1
 from qkdpp_drivers.sim.transmitter import SimTransmitter
-from qkdpp_drivers.sim.world.diode import BREAKDOWN_V, WorldDiode
+from qkdpp_drivers.sim.world.detectors import BREAKDOWN_V, CRITICAL_UA, WorldDiode, WorldNanowire
 from qkdpp_drivers.sim.world.knobs import DetectorKnobs, Knobs
 from qkdpp_drivers.sim.world.pairs import PairWorld
-from qkdpp_drivers.sim.world.polarisation import Controller
 from qkdpp_drivers.sim.world.pulsed import PulsedWorld
 
 STEP_S = 0.01
 """Taggers look at their world so often."""
+SWITCH_SIZE, RECEIVER_PORT = 16, 17
+"""The fibre is input 1 of the switch, the receiver is its first output."""
 World: TypeAlias = PulsedWorld | PairWorld
 
 
@@ -65,20 +72,38 @@ class _Attribute:
 
 
 @dataclass(slots=True)
-class _Voltage:
-    """One squeezer of a controller, in millivolts."""
+class _Entry:
+    """One squeezer (millivolts) or paddle (degrees) of a controller."""
 
-    controller: Controller
+    values: dict[int, float]
     number: int
 
     @property
     def value(self) -> float:
         """The present value."""
-        return self.controller.voltages_mv[self.number]
+        return self.values[self.number]
 
     @value.setter
     def value(self, value: float) -> None:
-        self.controller.voltages_mv[self.number] = value
+        self.values[self.number] = value
+
+
+@dataclass(slots=True)
+class _Route:
+    """The output that the fibre leads to."""
+
+    knobs: Knobs
+    outlet: float = RECEIVER_PORT
+
+    @property
+    def value(self) -> float:
+        """The present value."""
+        return self.outlet
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.outlet = value
+        self.knobs.switched_through = round(value) == RECEIVER_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +134,25 @@ class _Id900Host(ZmqHost):
     def stop(self) -> None:
         """See the base class."""
         self._link.stop()
+        super().stop()
+
+
+class _WebSqHost(TcpHost):
+    """The control port, with that of the count lines beside it."""
+
+    def __init__(self, box: SimWebSq) -> None:
+        super().__init__(box)
+        self._lines = TcpHost(box.counts)
+
+    def __enter__(self) -> Self:
+        self._lines.__enter__()
+        super().__enter__()
+        self.url += f"?counts_url={self._lines.url}"
+        return self
+
+    def stop(self) -> None:
+        """See the base class."""
+        self._lines.stop()
         super().stop()
 
 
@@ -172,11 +216,31 @@ def _dg645(world: World, clock: Clock, rng: np.random.Generator) -> Made:
 
 def _oz_epc(basis: int) -> Kind:
     def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
-        knobs = [_Voltage(_pulsed(world).knobs.controllers[basis], n) for n in range(1, 5)]
+        voltages = _pulsed(world).knobs.controllers[basis].voltages_mv
+        knobs = [_Entry(voltages, n) for n in voltages]
         made = SimOzEpc(knobs, clock=clock, faults=Faults(SimOzEpc.FAULTS), rng=rng)
         return made, PtyHost(made)
 
     return make
+
+
+def _mpc320(basis: int) -> Kind:
+    """In place of the squeezers; who lists both has them one behind the other."""
+
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        paddles = _pulsed(world).knobs.controllers[basis].paddles_deg
+        knobs = [_Entry(paddles, n) for n in paddles]
+        made = SimMpc320(knobs, clock=clock, faults=Faults(SimMpc320.FAULTS), rng=rng)
+        return made, PtyHost(made)
+
+    return make
+
+
+def _polatis(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    """Between fibre and receiver, which it connects at first."""
+    knobs: list[Knob] = [_Route(_pulsed(world).knobs), *(FixedKnob() for _ in range(SWITCH_SIZE - 1))]
+    made = SimPolatis(knobs, clock=clock, faults=Faults(SimPolatis.FAULTS), rng=rng)
+    return made, TcpHost(made)
 
 
 def _dmm(detector: int) -> Kind:
@@ -205,6 +269,37 @@ def _id120(detector: int) -> Kind:
     def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
         port = WorldDiode(_pulsed(world), detector, clock)
         made = SimId120(port, clock=clock, faults=Faults(SimId120.FAULTS), rng=rng, breakdown_v=BREAKDOWN_V)
+        return made, TcpHost(made, scheme="visa")
+
+    return make
+
+
+def _websq(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+    """Four nanowires, which are dark until they have a bias; its detectors 0 to 3 are Z0, Z1, X0, X1."""
+    ports = [WorldNanowire(_pulsed(world), detector, clock) for detector in range(len(ROLES))]
+    faults = Faults(SimWebSq.FAULTS)
+    made = SimWebSq(ports, clock=clock, faults=faults, rng=rng, critical_current_ua=CRITICAL_UA)
+    return made, _WebSqHost(made)
+
+
+def _quantum_opus(detector: int) -> Kind:
+    """A mainframe with the bias module of one nanowire in slot 1; a tagger counts."""
+
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        ports = {1: WorldNanowire(_pulsed(world), detector, clock)}
+        faults = Faults(SimSim900.FAULTS)
+        made = SimSim900(ports, clock=clock, faults=faults, rng=rng, critical_current_ua=CRITICAL_UA)
+        return made, PtyHost(made)
+
+    return make
+
+
+def _keysight53230a(detector: int) -> Kind:
+    """A counter beside the tagger, on its reference: one detector at input 1, sync pulses at input 2."""
+
+    def make(world: World, clock: Clock, rng: np.random.Generator) -> Made:
+        edges = _pulsed(world).branch(detector, SYNC)
+        made = Sim53230A(edges, clock=clock, faults=Faults(Sim53230A.FAULTS), rng=rng)
         return made, TcpHost(made, scheme="visa")
 
     return make
@@ -244,4 +339,10 @@ KINDS: dict[str, Kind] = {
     "lectrotic4-bob": _lectrotic4(1),
     **{f"s15_spd-{role}": _s15_spd(detector) for detector, role in enumerate(ROLES)},
     **{f"id120-{role}": _id120(detector) for detector, role in enumerate(ROLES)},
+    "websq-detectors": _websq,
+    **{f"quantum_opus-{role}": _quantum_opus(detector) for detector, role in enumerate(ROLES)},
+    **{f"keysight53230a-{role}": _keysight53230a(detector) for detector, role in enumerate(ROLES)},
+    "mpc320-rectilinear": _mpc320(0),
+    "mpc320-diagonal": _mpc320(1),
+    "polatis-fibre": _polatis,
 }

@@ -51,22 +51,42 @@ class Diode:
         return int(self.rng.poisson(self.rate_hz() * dwell_s))
 
 
-@dataclass(kw_only=True)
-class Nanowire:
-    """Superconducting nanowire; bias in microampere, critical current known to its controller.
+@dataclass(frozen=True, kw_only=True)
+class Wire:
+    """What a bias in microampere makes of a superconducting nanowire.
 
     The efficiency follows a sigmoid of the bias, dark counts rise exponentially towards ``knee_ua``.
 
     Attributes:
-        light_hz: photons per second that arrive.
         half_ua: bias of half the highest efficiency.
+    """
+
+    half_ua: float = 9.0
+    width_ua: float = 1.0
+    knee_ua: float = 18.0
+
+    def efficiency(self, bias_ua: float) -> float:
+        """Share of the photons that are detected."""
+        return 1.0 / (1.0 + math.exp(-(bias_ua - self.half_ua) / self.width_ua))
+
+    def dark_factor(self, bias_ua: float) -> float:
+        """Dark rate over that at the knee."""
+        return math.exp(2.0 * (bias_ua - self.knee_ua))
+
+
+WIRE = Wire()
+
+
+@dataclass(kw_only=True)
+class Nanowire:
+    """A nanowire in weak light; bias in microampere, critical current known to its controller.
+
+    Attributes:
+        light_hz: photons per second that arrive.
     """
 
     rng: np.random.Generator
     light_hz: float = 100_000.0
-    half_ua: float = 9.0
-    width_ua: float = 1.0
-    knee_ua: float = 18.0
     bias: float = 0.0
     temperature_c: float = -270.6
     enabled: bool = True
@@ -77,9 +97,8 @@ class Nanowire:
         """Mean counted rate."""
         if not self.enabled or self.bias <= 0:
             return 0.0
-        efficiency = 1.0 / (1.0 + math.exp(-(self.bias - self.half_ua) / self.width_ua))
-        dark_hz = 100.0 * math.exp(2.0 * (self.bias - self.knee_ua))
-        return with_dead_time(self.light_hz * efficiency + dark_hz, self.dead_time_s)
+        detected_hz = self.light_hz * WIRE.efficiency(self.bias) + 100.0 * WIRE.dark_factor(self.bias)
+        return with_dead_time(detected_hz, self.dead_time_s)
 
     def counts(self, dwell_s: float) -> int:
         """Poisson counts of one dwell."""

@@ -34,10 +34,11 @@ class SimBiasModule:
         self._low_gain = 0
         self._latched = False
         self._reset_end_s = self._sweep_end_s = -1.0
+        self.step()
 
     def command(self, text: str) -> str | None:
         """Act on ``+X?``, ``+Xn;`` or ``+X;``; the answer without LF, or None."""
-        self._step()
+        self.step()
         match = re.fullmatch(r"\+([A-H])(\?|\d*);?", text)
         if match is None or self._clock() < self._sweep_end_s:
             return None
@@ -46,7 +47,7 @@ class SimBiasModule:
             return self._query(letter)
         if not self._faults.fires("ignored_set"):
             self._set(letter, rest)
-            self._step()
+            self.step()
         return None
 
     def _query(self, letter: str) -> str | None:
@@ -81,7 +82,7 @@ class SimBiasModule:
         self._latched = False
         self._reset_end_s = self._clock() + self._numbers["D"] * 0.01
 
-    def _step(self) -> None:
+    def step(self) -> None:
         """Latch, reset timer and what the port sees."""
         resetting = self._clock() < self._reset_end_s
         bias_ua = 0.0 if resetting else self._numbers["B"] / FULL_SCALE * FULL_SCALE_UA
@@ -137,6 +138,12 @@ class SimSim900(QueuedInstrument):
             taken, self._module_bytes[port] = self._module_bytes[port][:n], self._module_bytes[port][n:]
             return taken.decode("latin-1")
         return None
+
+    def poll(self) -> bytes:
+        """See the base class; modules latch and reset by themselves."""
+        for module in self._modules.values():
+            module.step()
+        return super().poll()
 
     def _forward(self, port: int, text: str) -> None:
         module = self._modules.get(port)

@@ -1,7 +1,12 @@
-"""A simulated Keysight 53230A: a SCPI parser with error queue, and readings that come as the edges do.
+"""A simulated Keysight 53230A: a SCPI parser with error queue, and readings made from the edges at its two inputs.
 
-[assumed]: depth of the error queue, the words for a full memory, and that a
-removal too early after INIT leaves an entry and no reply.
+TST tells when edges came, TINT the time from an edge at input 1 to the next at
+input 2, FREQ and PER the mean rate between the first and the last edge of a
+gate.
+
+[assumed]: depth of the error queue, the words for a full memory, that a
+removal too early after INIT leaves an entry and no reply, and that a gate goes
+on until it holds two edges.
 """
 
 from __future__ import annotations
@@ -15,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp_drivers.sim.faults import Faults
-from qkdpp_drivers.sim.ports import PS_PER_S, EdgeSource, FixedKnob, Knob, PoissonEdges
+from qkdpp_drivers.sim.ports import PS_PER_S, EdgeSource, PoissonEdges
 from qkdpp_drivers.sim.simulated import COMMON_FAULTS, Clock, CommandInstrument
 
 JITTER_S = 2e-11
+LOOK_S = 0.005
+"""It looks at its inputs so often."""
 EARLIEST_S = 0.02
 MEMORY = 1_000_000
 QUEUE = 20
@@ -72,6 +79,7 @@ DEFAULTS: dict[str, str] = {
         "NREJ": "0",
     }.items()
 }
+NONE = np.empty(0, np.int64)
 FUNCTIONS = re.compile(r"(FREQ( 2)?|PER [12]|TINT( 1,2)?|TST [12])")
 
 
@@ -89,12 +97,10 @@ class Sim53230A(CommandInstrument):
     """The counter.
 
     Args:
-        edges: edges at inputs 1 and 2 (0 and 1 here), which TST stamps.
-        interval_ps: delay between the edges that TINT sees.
+        edges: edges at inputs 1 and 2 (0 and 1 here).
         clock: seconds.
         faults: of ``FAULTS``.
-        rng: jitter.
-        rate_hz: rate of the edges of TINT and FREQ.
+        rng: jitter of TINT, FREQ and PER.
     """
 
     FAULTS: ClassVar[dict[str, str]] = COMMON_FAULTS | {
@@ -102,18 +108,10 @@ class Sim53230A(CommandInstrument):
         "local_change": "somebody chooses another function at the front panel",
     }
 
-    def __init__(
-        self,
-        edges: EdgeSource,
-        interval_ps: Knob,
-        *,
-        clock: Clock,
-        faults: Faults,
-        rng: np.random.Generator,
-        rate_hz: float = 1e5,
-    ) -> None:
+    def __init__(self, edges: EdgeSource, *, clock: Clock, faults: Faults, rng: np.random.Generator) -> None:
         super().__init__(clock=clock, faults=faults, rng=rng)
-        self.edges, self.interval_ps, self.rate_hz = edges, interval_ps, rate_hz
+        self.edges = edges
+        self._looked_s = 0.0
         self._errors: deque[str] = deque()
         self._lines: deque[str] = deque()
         self._waiting: tuple[int, list[bytes], str] | None = None
@@ -124,6 +122,8 @@ class Sim53230A(CommandInstrument):
         self._readings = np.empty(0, np.float64)
         self._done = self._wanted = 0
         self._begun_s: float | None = None
+        self._gate_ps = 0
+        self._times = [NONE, NONE]
         self._armed = False
 
     def _fail(self, entry: str) -> None:
@@ -271,36 +271,61 @@ class Sim53230A(CommandInstrument):
         self._armed = False
         self._wanted = round(float(self._settings["SAMP:COUN"]) * float(self._settings["TRIG:COUN"]))
         self._begun_s = self.clock()
-        self.edges.edges(self._begun_s)
+        self._gate_ps = round(self._begun_s * PS_PER_S)
 
     def _abort(self) -> None:
         self._armed, self._wanted = False, self._done
 
     def _advance(self) -> None:
-        """Takes the readings that are due."""
+        """Takes the readings that are due; what comes while nothing is measured is gone."""
+        if self.clock() < self._looked_s + LOOK_S:
+            return
+        self._looked_s = self.clock()
+        times_ps, inputs = self.edges.edges(self._looked_s)
         if self._begun_s is None or self._done >= self._wanted:
             return
-        fresh = self._taken(self.clock() - self._begun_s)[: self._wanted - self._done]
+        recent = times_ps >= round(self._begun_s * PS_PER_S)
+        self._times = [np.concatenate([self._times[n], times_ps[recent & (inputs == n)]]) for n in (0, 1)]
+        fresh = self._taken()[: self._wanted - self._done]
         self._done += fresh.size
         if fresh.size and (self.faults.fires("memory_overflow") or self._readings.size + fresh.size > MEMORY):
             self._fail('+321,"Reading memory overflow"')
             fresh = fresh[: fresh.size // 2]
         self._readings = np.concatenate([self._readings, fresh])
 
-    def _taken(self, elapsed_s: float) -> NDArray[np.float64]:
+    def _taken(self) -> NDArray[np.float64]:
         function = self._settings["FUNC"].strip('"')
-        if function.startswith("TST"):
-            times_ps, inputs = self.edges.edges(self.clock())
-            assert self._begun_s is not None
-            own = times_ps[inputs == int(function[-1]) - 1] - round(self._begun_s * PS_PER_S)
-            return np.asarray(own / PS_PER_S)
-        gate_s = float(self._settings["FREQ:GATE:TIME"]) if function[0] in "FP" else 1.0 / self.rate_hz
-        n = max(0, min(int(elapsed_s / gate_s), self._wanted) - self._done)
-        noise = self.rng.normal(size=n) * JITTER_S
         if function.startswith("TINT"):
-            return np.asarray(self.interval_ps.value / PS_PER_S + noise)
-        period = 1.0 / self.rate_hz + noise / (gate_s * self.rate_hz)
-        return np.asarray(period if function.startswith("PER") else 1.0 / period)
+            return self._intervals()
+        number = 1 if "2" in function else 0
+        own, self._times = self._times[number], [NONE, NONE]
+        if function.startswith("TST"):
+            assert self._begun_s is not None
+            return np.asarray((own - round(self._begun_s * PS_PER_S)) / PS_PER_S)
+        periods, self._times[number] = self._gates(own)
+        return np.array(periods if function.startswith("PER") else [1.0 / period for period in periods])
+
+    def _intervals(self) -> NDArray[np.float64]:
+        """From the first edge at input 1 to the next at input 2, and so on; a start without an end waits."""
+        one, two = self._times
+        ends, starts = np.unique(np.searchsorted(two, one), return_index=True)
+        self._times = [one[np.searchsorted(two, one) == two.size], NONE]
+        starts, ends = starts[ends < two.size], ends[ends < two.size]
+        return np.asarray((two[ends] - one[starts]) / PS_PER_S + self.rng.normal(size=ends.size) * JITTER_S)
+
+    def _gates(self, own: NDArray[np.int64]) -> tuple[list[float], NDArray[np.int64]]:
+        """Mean periods of the gates that are over, in seconds, and the edges left."""
+        gate_ps = round(float(self._settings["FREQ:GATE:TIME"]) * PS_PER_S)
+        periods: list[float] = []
+        while own.size >= 2 and len(periods) < self._wanted - self._done:
+            end_ps = max(self._gate_ps + gate_ps, int(own[1]) + 1)
+            if end_ps > self._looked_s * PS_PER_S:
+                break
+            n = int(np.searchsorted(own, end_ps))
+            mean_s = float(own[n - 1] - own[0]) / (n - 1) / PS_PER_S
+            periods.append(mean_s + float(self.rng.normal()) * JITTER_S / (n - 1))
+            own, self._gate_ps = own[n:], end_ps
+        return periods, own
 
     def _read(self) -> int | None:
         self._init()
@@ -340,6 +365,6 @@ class Sim53230A(CommandInstrument):
 
 
 def alone(clock: Clock, rng: np.random.Generator) -> Sim53230A:
-    """One with Poisson edges at both inputs, and 25 ns between them."""
+    """One with Poisson edges at both inputs."""
     edges = PoissonEdges((1000.0, 1000.0), rng)
-    return Sim53230A(edges, FixedKnob(25_000.0), clock=clock, faults=Faults(Sim53230A.FAULTS), rng=rng)
+    return Sim53230A(edges, clock=clock, faults=Faults(Sim53230A.FAULTS), rng=rng)

@@ -19,8 +19,7 @@ class DetectorKnobs:
     """One detector.
 
     Attributes:
-        bias_ratio: bias over its nominal value; the efficiency is nominal at 1, falls to nothing at 0.8, and dark
-            counts grow with it.
+        bias_efficiency, bias_dark: what its present bias makes of the nominal efficiency and dark rate (factors).
         gate_delay_ps: delay of its gate; light is detected where gate and light meet.
         gate_optimum_ps: gate delay at which they meet.
         enabled: whether it detects at all.
@@ -29,21 +28,19 @@ class DetectorKnobs:
 
     gate_period_ps: float = 0.0
     gate_optimum_ps: float = 0.0
-    bias_ratio: float = 1.0
+    bias_efficiency: float = 1.0
+    bias_dark: float = 1.0
     gate_delay_ps: float = 0.0
     enabled: bool = True
     current_a: float = MONITOR_DARK_A
 
     def efficiency_factor(self, shift_ps: float = 0.0) -> float:
         """Efficiency over the nominal one for light that comes ``shift_ps`` late."""
-        if not self.enabled:
-            return 0.0
-        excess = max(0.0, 1.0 + (self.bias_ratio - 1.0) * 5.0)
-        return min(excess, 1.5) * self._gate(shift_ps)
+        return self.bias_efficiency * self._gate(shift_ps) if self.enabled else 0.0
 
     def dark_factor(self) -> float:
-        """Dark rate over the nominal one: a factor e for 5 % of bias."""
-        return float(np.exp((self.bias_ratio - 1.0) * 20.0)) if self.enabled else 0.0
+        """Dark rate over the nominal one."""
+        return self.bias_dark if self.enabled else 0.0
 
     def _gate(self, shift_ps: float) -> float:
         if not self.gate_period_ps:
@@ -74,15 +71,20 @@ class Eve:
 
 @dataclass(slots=True, kw_only=True)
 class Knobs:
-    """All that can be set: four detectors, a polarisation controller per basis, an attenuator, a shutter, and Eve."""
+    """All that can be set: four detectors, a polarisation controller per basis, an attenuator, a switch, and Eve.
+
+    ``fibre_connected``: nobody has cut it; ``switched_through``: a switch between fibre and receiver connects them.
+    """
 
     detectors: tuple[DetectorKnobs, ...] = field(default_factory=lambda: tuple(DetectorKnobs() for _ in range(4)))
     controllers: tuple[Controller, Controller] = field(default_factory=lambda: (Controller(), Controller()))
     attenuation_db: float = 0.0
     fibre_connected: bool = True
+    switched_through: bool = True
     laser_on: bool = True
     eve: Eve = field(default_factory=Eve)
 
     def light_factor(self) -> float:
         """Share of the light that passes attenuator and switch."""
-        return float(10.0 ** (-self.attenuation_db / 10.0)) if self.fibre_connected and self.laser_on else 0.0
+        passes = self.laser_on and self.fibre_connected and self.switched_through
+        return float(10.0 ** (-self.attenuation_db / 10.0)) if passes else 0.0

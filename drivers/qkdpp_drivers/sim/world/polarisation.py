@@ -2,7 +2,8 @@
 
 States are unit vectors ``(s1, s2, s3)``; H, V, D, A are +-s1 and +-s2 (codes 0 to 3). Fibre and controllers are
 rotations of the sphere (no loss that depends on polarisation). A controller is four squeezers at 0, 45, 0 and 45
-degrees whose phase is proportional to a voltage (``spec/devices``: OZ Optics EPC), or any rotation that is set.
+degrees whose phase is proportional to a voltage (``spec/devices``: OZ Optics EPC), and behind them three paddles of
+fibre, a quarter, half and quarter wave each, that are turned (Thorlabs MPC320). Together the paddles do nothing at 0.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ STATES: Floats = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [
 SQUEEZER_DEG = (0.0, 45.0, 0.0, 45.0)
 V_PI_MV = 1450.0
 """Voltage for a retardance of pi."""
+PADDLE_RAD = (0.5 * np.pi, np.pi, 0.5 * np.pi)
+"""Retardance of each paddle."""
 
 
 def rotation(axis: Floats, angle_rad: float) -> Floats:
@@ -33,16 +36,19 @@ def retarder(axis_deg: float, phase_rad: float) -> Floats:
 
 
 class Controller:
-    """Four squeezers; ``voltages_mv`` is set by the instrument (numbers 1 to 4)."""
+    """Four squeezers and three paddles; an instrument sets ``voltages_mv`` (1 to 4) or ``paddles_deg`` (1 to 3)."""
 
     def __init__(self) -> None:
         self.voltages_mv = dict.fromkeys(range(1, 5), 0.0)
+        self.paddles_deg = dict.fromkeys(range(1, 4), 0.0)
 
     def rotation(self) -> Floats:
         """The present rotation."""
         total = np.eye(3)
         for number, axis_deg in enumerate(SQUEEZER_DEG, start=1):
             total = retarder(axis_deg, np.pi * self.voltages_mv[number] / V_PI_MV) @ total
+        for number, phase_rad in enumerate(PADDLE_RAD, start=1):
+            total = retarder(self.paddles_deg[number], phase_rad) @ total
         return total
 
 

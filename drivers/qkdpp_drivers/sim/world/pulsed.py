@@ -35,8 +35,10 @@ DRIFT_CYCLE_S = 3600.0
 """Clocks drift to and fro with this period: no drift lasts for weeks."""
 MOST_S = 8000.0
 """A satellite is long gone by then: its way cannot be counted anew."""
-KEEP_COUNTS_S = 5.0
+KEEP_COUNTS_S = 60.0
+"""The longest dwell of a controller that counts."""
 PLENTY = 1 << 50
+NO_CABLE = 255
 EXACT_TOTALS = 1 << 22
 """Pulses whose totals are counted one by one; of more they are drawn."""
 
@@ -62,6 +64,25 @@ class _Run:
         if thousands > 0:
             self.light.base_pulse += 1000 * thousands
             self.start_fs += thousands * period_as
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Cables from a few of the receiver's outputs to an instrument of their own, beside the tagger.
+
+    Attributes:
+        places: input of the instrument by output of the receiver; 255 where there is no cable.
+    """
+
+    world: PulsedWorld
+    output: Output
+    places: NDArray[np.uint8]
+
+    def edges(self, until_s: float) -> Edges:
+        """See :class:`qkdpp_drivers.sim.ports.EdgeSource`."""
+        times, outputs = self.world.edges(until_s, self.output)
+        inputs = self.places[outputs]
+        return times[inputs != NO_CABLE], inputs[inputs != NO_CABLE]
 
 
 class PulsedWorld:
@@ -103,7 +124,7 @@ class PulsedWorld:
         self.now_fs = 0
         self.clock_jump_ps = 0
         self._states: dict[int, _Run] = {}
-        self._output = Output(self.chain.clock)
+        self._outputs = [Output(self.chain.clock)]
         self._counts: deque[tuple[int, NDArray[np.int64]]] = deque()
         self._run = self._begin(Mode.OFF)
 
@@ -232,7 +253,8 @@ class PulsedWorld:
         light, sync = self._light(until_fs)
         tags, _ = self.chain.push(light, sync, until_fs, last=False)
         self.now_fs = until_fs
-        self._output.add(tags, self.clock_jump_ps)
+        for output in self._outputs:
+            output.add(tags, self.clock_jump_ps)
         self._counts.append((until_fs, np.bincount(tags.channel, minlength=SYNC + 1)[:SYNC].astype(np.int64)))
         while self._counts[0][0] < until_fs - KEEP_COUNTS_S * FS_PER_S:
             self._counts.popleft()
@@ -252,10 +274,21 @@ class PulsedWorld:
 
     # --- the receiver -----------------------------------------------------------------------------------------------
 
-    def edges(self, until_s: float) -> Edges:
-        """Edges at the tagger since the last call, by its clock: inputs 0 to 3 are Z0, Z1, X0, X1, 4 is sync."""
+    def edges(self, until_s: float, output: Output | None = None) -> Edges:
+        """Edges at the tagger since the last call, by its clock: inputs 0 to 3 are Z0, Z1, X0, X1, 4 is sync.
+
+        ``output``: that of another instrument, on the same reference.
+        """
         with self.lock:
-            return self._output.edges(until_s, lambda: self.now_fs, self.step)
+            return (output or self._outputs[0]).edges(until_s, lambda: self.now_fs, self.step)
+
+    def branch(self, *outputs: int) -> Branch:
+        """Edges from now on for one more instrument, whose inputs are these outputs in order."""
+        places = np.full(SYNC + 1, NO_CABLE, dtype=np.uint8)
+        places[list(outputs)] = np.arange(len(outputs))
+        with self.lock:
+            self._outputs.append(Output(self.chain.clock))
+            return Branch(world=self, output=self._outputs[-1], places=places)
 
     def counts(self, dwell_s: float) -> NDArray[np.int64]:
         """Clicks of the four detectors in the last ``dwell_s`` seconds (whole slices)."""
