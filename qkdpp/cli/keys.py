@@ -13,6 +13,8 @@ command = typer.Typer(
 )
 Store = Annotated[Path, typer.Argument(help="Folder of a key store that no process owns.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OwnKey = Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")]
+Kme = Annotated[str | None, typer.Option(help="Name that the key manager's certificate must show; the host if absent.")]
 
 
 @command.command()
@@ -52,8 +54,9 @@ def get(
     *,
     authority: Annotated[Path, typer.Option(help="PEM file of the authority.")],
     certificate: Annotated[Path, typer.Option(help="PEM file of this application; its key beside it ends in .key.")],
-    key: Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")] = None,
-    number: Annotated[int, typer.Option(min=1, help="Keys to ask for.")] = 1,
+    key: OwnKey = None,
+    kme: Kme = None,
+    number: Annotated[int | None, typer.Option(min=1, help="Keys to ask for; 1 if absent.")] = None,
     size: Annotated[int | None, typer.Option(help="Bits of each; the key manager's default if absent.")] = None,
     key_id: Annotated[list[str] | None, typer.Option("--id", help="Fetch this key instead; again for more.")] = None,
 ) -> None:
@@ -68,11 +71,12 @@ def get(
     from qkdpp.core.errors import InputError, LinkError
     from qkdpp.delivery import Client, DeliveryError
 
+    if key_id and not (number is None and size is None):
+        raise InputError("--id names keys that are there: leave out --number and --size")
+    key = key or certificate.with_suffix(".key")
     try:
-        with Client(
-            where, authority=authority, certificate=certificate, key=key or certificate.with_suffix(".key")
-        ) as client:
-            keys = client.fetch(sae, key_id) if key_id else client.get(sae, number, size)
+        with Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client:
+            keys = client.fetch(sae, key_id) if key_id else client.get(sae, number or 1, size)
     except (DeliveryError, LinkError) as error:
         raise InputError(f"{where}: {error}") from error
     print(encode([{"key_ID": k.key_id, "key": b64encode(k.key).decode()} for k in keys]).decode())
@@ -86,7 +90,8 @@ def stream(
     *,
     authority: Annotated[Path, typer.Option(help="PEM file of the authority.")],
     certificate: Annotated[Path, typer.Option(help="PEM file of this application; its key beside it ends in .key.")],
-    key: Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")] = None,
+    key: OwnKey = None,
+    kme: Kme = None,
     number: Annotated[int, typer.Option(min=1, help="Chunks to read.")] = 1,
     size: Annotated[int | None, typer.Option(min=1, help="Bytes of each; the key manager's default if absent.")] = None,
     stream_id: Annotated[str | None, typer.Option("--id", help="Stream to join, or a new name agreed on.")] = None,
@@ -111,7 +116,7 @@ def stream(
     key = key or certificate.with_suffix(".key")
     try:
         with (
-            Client(where, authority=authority, certificate=certificate, key=key) as client,
+            Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client,
             patiently(
                 lambda: client.open_stream(source, destination, stream_id=stream_id, **quality), wait_s
             ) as opened,

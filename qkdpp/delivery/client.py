@@ -38,8 +38,13 @@ class Fault(msgspec.Struct, frozen=True):
     """Body of every refusal."""
 
     message: str
+    details: tuple[dict[str, Any], ...] = ()
     status: int | None = None
     QoS: Granted | None = None
+
+    def __str__(self) -> str:
+        told = "; ".join(f"{name}: {value}" for detail in self.details for name, value in detail.items())
+        return f"{self.message} ({told})" if told else self.message
 
 
 class DeliveryError(QkdppError):
@@ -47,14 +52,14 @@ class DeliveryError(QkdppError):
 
     Attributes:
         code: HTTP status: 400, 401 or 503.
-        message: its words.
+        message: its words, without the details that the text of the error has.
         retry_after_s: when to ask again, if it said so.
         status: of ETSI GS QKD 004, where it is about a stream.
         offer: QoS that could be met, with status 7.
     """
 
     def __init__(self, code: int, fault: Fault, retry_after_s: int | None) -> None:
-        super().__init__(f"{code}: {fault.message}")
+        super().__init__(f"{code}: {fault}")
         self.code, self.message, self.retry_after_s = code, fault.message, retry_after_s
         self.status, self.offer = fault.status, fault.QoS
 
@@ -63,17 +68,27 @@ class Client:
     """A connection to the key manager at ``host:port``, for the application that the certificate stands for.
 
     Args:
-        where: ``host:port``; the host stands in the key manager's certificate.
+        where: ``host:port``.
         authority: PEM file of the authority of both certificates.
         certificate: PEM file of the application.
         key: PEM file of its key.
+        name: of the key manager, which must stand in its certificate; None: the host must.
         timeout_s: for every answer.
 
     Methods raise DeliveryError if the key manager refuses and LinkError if it cannot be reached or does not answer;
     after a LinkError keys may have been given out and lost.
     """
 
-    def __init__(self, where: str, *, authority: Path, certificate: Path, key: Path, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        where: str,
+        *,
+        authority: Path,
+        certificate: Path,
+        key: Path,
+        name: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
         host, colon, port = where.rpartition(":")
         if not colon or not port.isdecimal():
             raise ConfigError(f"{where!r} is not host:port")
@@ -85,7 +100,7 @@ class Client:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"{authority}, {certificate}, {key}: unusable for TLS ({error})") from error
         self._where = where
-        self._connection = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=timeout_s, context=context)
+        self._connection = _Connection(host.strip("[]"), int(port), name, timeout_s, context)
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +179,19 @@ class Client:
             raise LinkError(f"{self._where}: status {response.status}, and a body that is not the standard's") from None
         retry = response.getheader("Retry-After") or ""
         raise DeliveryError(response.status, fault, int(retry) if retry.isdecimal() else None)
+
+
+class _Connection(http.client.HTTPConnection):
+    """Whose certificate shows ``name``, or the host where that is None."""
+
+    def __init__(self, host: str, port: int, name: str | None, timeout_s: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout_s)
+        self._context, self._name = context, name or host
+
+    def connect(self) -> None:
+        """TCP, then TLS."""
+        super().connect()
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,6 +16,8 @@ from qkdpp.delivery.identity import Rule
 from qkdpp.link.tcp import Address, TlsFiles
 
 FORMAT = 1
+MOST_KEYS: Final = 10_000
+"""Their identifiers fit into one body of an application and one message of a key manager."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +27,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ServerSection(_Section, frozen=True, kw_only=True):
     """This key manager: name, address for applications (``:port`` is this computer alone), PEM files, rules of TLS.
 
-    ``metrics``: address for Prometheus, without TLS, best left on this computer.
+    ``metrics``: address for Prometheus; ``metrics_tls``: whether under this key manager's certificate.
     """
 
     name: str
@@ -35,6 +38,7 @@ class ServerSection(_Section, frozen=True, kw_only=True):
     minimum_tls: Literal["1.2", "1.3"] = "1.2"
     identity: Rule = "cn"
     metrics: str | None = None
+    metrics_tls: bool = False
 
 
 class StoreSection(_Section, frozen=True, kw_only=True):
@@ -95,7 +99,12 @@ class Delivery:
 
     def address(self) -> Address:
         """For applications."""
-        return address("server.listen", self.server.listen, listen=True)
+        return self._address("server.listen", self.server.listen)
+
+    def metrics(self) -> Address | None:
+        """For Prometheus; None where nothing is told."""
+        text = self.server.metrics
+        return None if text is None else self._address("server.metrics", text)
 
     def meeting(self, peer: PeerSection) -> tuple[Address, TlsFiles]:
         """Where and as whom to meet a peer."""
@@ -109,15 +118,14 @@ class Delivery:
             key=self.file(self.server.key),
             peer_name=peer.certificate_name or peer.name,
         )
-        return address(f"peer {peer.name!r}", text, listen=listen), tls
+        return self._address(f"peer {peer.name!r}", text, listen=listen), tls
 
-
-def address(field: str, text: str, *, listen: bool) -> Address:
-    """``host:port``; without a host this computer alone."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:
-        raise ConfigError(f"{field}: {text!r} is not host:port")
-    return Address(host=host.strip("[]") or "127.0.0.1", port=int(port), listen=listen)
+    def _address(self, field: str, text: str, *, listen: bool = True) -> Address:
+        """``host:port``; without a host this computer alone."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdecimal() or not 0 <= int(port) < 65536:
+            raise ConfigError(f"{self.path}: {field}: {text!r} is not host:port")
+        return Address(host=host.strip("[]") or "127.0.0.1", port=int(port), listen=listen)
 
 
 def load_delivery(path: Path) -> Delivery:
@@ -137,7 +145,7 @@ def load_delivery(path: Path) -> Delivery:
     for sae in document.sae:
         if sae.kme != own and sae.kme not in kmes:
             raise ConfigError(f"{path}: sae {sae.id!r}: kme {sae.kme!r} is neither this one nor a peer")
-        if sae.rate_per_s <= 0:
+        if math.isnan(sae.rate_per_s) or sae.rate_per_s <= 0:
             raise ConfigError(f"{path}: sae {sae.id!r}: rate_per_s must be positive")
     applications = {sae.id: sae for sae in document.sae}
     local = [sae for sae in document.sae if sae.kme == own]
@@ -154,6 +162,7 @@ def load_delivery(path: Path) -> Delivery:
         limits=document.limits,
     )
     made.address()
+    made.metrics()
     for peer in made.peers:
         made.meeting(peer)
     return made
@@ -170,7 +179,7 @@ def _check_limits(path: Path, limits: Limits) -> None:
         raise ConfigError(f"{path}: limits: 8 <= min_key_size <= key_size <= max_key_size, multiples of 8, are needed")
     if not 1 <= limits.ttl_s <= limits.max_ttl_s <= 2**31:
         raise ConfigError(f"{path}: limits: 1 <= ttl_s <= max_ttl_s is needed")
-    if limits.max_key_per_request < 1 or limits.max_sae_id_count < 0:
-        raise ConfigError(f"{path}: limits: max_key_per_request below 1, or max_sae_id_count below 0")
+    if not 1 <= limits.max_key_per_request <= MOST_KEYS or limits.max_sae_id_count < 0:
+        raise ConfigError(f"{path}: limits: max_key_per_request from 1 to {MOST_KEYS}, max_sae_id_count from 0 on")
     if limits.max_key_per_request * limits.max_key_size > 8 << 26:
         raise ConfigError(f"{path}: limits: max_key_per_request times max_key_size is above 64 MiB; lower one")

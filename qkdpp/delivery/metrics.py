@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import ssl
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from qkdpp import __version__
 from qkdpp.keystore import KeyStore, LinkStatus
 
+LOGGER = logging.getLogger(__name__)
 SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
@@ -114,3 +126,28 @@ class Metrics(Collector):
         alarms = CounterMetricFamily("qkdpp_key_store_alarms", "Alarms of the key store: a person must look.")
         alarms.add_metric([], self._store.alarms)
         yield from (up, alarms)
+
+
+@contextlib.contextmanager
+def exposed(registry: CollectorRegistry, host: str, port: int, tls: tuple[Path, Path] | None) -> Iterator[int]:
+    """Tells figures under ``/metrics`` until the end of the context; gives the port. OSError if that cannot be.
+
+    ``tls``: PEM files of the certificate and its key.
+    """
+    certificate, key = (None, None) if tls is None else map(str, tls)
+    server, thread = start_http_server(port, host, registry, certfile=certificate, keyfile=key)
+    if isinstance(server.socket, ssl.SSLSocket):
+        # Left to the request's thread, so that a silent client stops no other; the stubs lack the name.
+        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
+    server.handle_error = _note  # type: ignore[method-assign]
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _note(request: object, client_address: object) -> None:
+    """A client that goes away, or speaks no TLS, is no fault of ours."""
+    LOGGER.info("metrics asked for by %s, in vain: %s", client_address, sys.exc_info()[1])

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import start_http_server
 
 from qkdpp.core.errors import InputError
 from qkdpp.delivery.app import Application
-from qkdpp.delivery.config import Delivery, address
+from qkdpp.delivery.config import Delivery
 from qkdpp.delivery.identity import server_context
 from qkdpp.delivery.meeting import meeting
-from qkdpp.delivery.metrics import Metrics
+from qkdpp.delivery.metrics import Metrics, exposed
 from qkdpp.delivery.peer import LinkedPeer, Peer
 from qkdpp.delivery.streams import awaited
 from qkdpp.keystore import KeyStore, StoreError, wrapping_of
@@ -100,20 +99,17 @@ async def _start(site: web.TCPSite, where: Address) -> None:
 
 @contextlib.contextmanager
 def _exposed(delivery: Delivery, metrics: Metrics) -> Iterator[int]:
-    if delivery.server.metrics is None:
+    where, server = delivery.metrics(), delivery.server
+    if where is None:
         yield 0
         return
-    where = address("server.metrics", delivery.server.metrics, listen=True)
-    try:
-        server, thread = start_http_server(where.port, where.host, metrics.registry)
-    except OSError as error:
-        raise InputError(f"{where.host}:{where.port}: cannot listen for metrics ({error})") from error
-    try:
-        yield int(server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    tls = (delivery.file(server.certificate), delivery.file(server.key)) if server.metrics_tls else None
+    with contextlib.ExitStack() as stack:
+        try:
+            port = stack.enter_context(exposed(metrics.registry, where.host, where.port, tls))
+        except OSError as error:
+            raise InputError(f"{where.host}:{where.port}: cannot listen for metrics ({error})") from error
+        yield port
 
 
 async def _expire(store: KeyStore) -> None:

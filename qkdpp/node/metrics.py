@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from qkdpp import __version__
 from qkdpp.core.abort import Aborted
 from qkdpp.core.errors import InputError
-from qkdpp.delivery.metrics import Stock
+from qkdpp.delivery.metrics import Stock, exposed
 from qkdpp.keystore import LinkStatus
 from qkdpp.link.pool import LANES, PAD_BYTES
 from qkdpp.node.config import ROLES, NodeFile
@@ -184,21 +183,13 @@ def metrics_of(file: NodeFile, stock: Callable[[], LinkStatus]) -> Iterator[Metr
         return
     source = file.parameters.source
     metrics = Metrics(file.node.name, () if source is None else tuple(source.intensities), stock)
-    certificate, key = (
-        None if name is None else str(file.folder / name) for name in (file.metrics.certificate, file.metrics.key)
-    )
-    try:
-        server, thread = start_http_server(address[1], address[0], metrics.registry, certfile=certificate, keyfile=key)
-    except OSError as error:
-        raise InputError(
-            f"{file.path}: metrics.listen = {file.metrics.listen}: {error.strerror or error}; name another port"
-        ) from error
-    if isinstance(server.socket, ssl.SSLSocket):
-        # Left to the request's thread, so that a silent client stops no other; the stubs lack the name.
-        server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
-    try:
+    certificate, key = file.metrics.certificate, file.metrics.key
+    tls = None if certificate is None or key is None else (file.folder / certificate, file.folder / key)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exposed(metrics.registry, *address, tls))
+        except OSError as error:
+            raise InputError(
+                f"{file.path}: metrics.listen = {file.metrics.listen}: {error.strerror or error}; name another port"
+            ) from error
         yield metrics
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

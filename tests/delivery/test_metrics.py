@@ -1,8 +1,11 @@
 """What Prometheus sees, read by its own parser; nothing of it names a key."""
 
+import socket
+import ssl
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from worlds import OUT_S, World
 
@@ -51,6 +54,18 @@ def test_requests_keys_and_links_are_counted(tmp_path: Path, pki: Path) -> None:
     for key in keys:
         assert str(key.key_id) not in texts["kme-a"] + texts["kme-b"]
     assert "made-up" not in texts["kme-a"]
+
+
+def test_under_tls_where_configured(tmp_path: Path, pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "qkdpp.delivery")
+    with World(tmp_path, pki, server='metrics = ":0"\nmetrics_tls = true') as world:
+        where, trust = f"127.0.0.1:{world.metrics['kme-a']}", ssl.create_default_context(cafile=pki / "authority.pem")
+        with socket.create_connection(("127.0.0.1", world.metrics["kme-a"])):  # silent: stops nobody else
+            with urlopen(f"https://{where}/metrics", timeout=OUT_S, context=trust) as got:
+                assert b"qkdpp_km_link_up" in got.read()
+            with pytest.raises(OSError):  # noqa: PT011 - however it shows
+                urlopen(f"http://{where}/metrics", timeout=OUT_S)
+            world.wait(lambda: "in vain" in caplog.text)
 
 
 def test_an_allowance_fills_with_time() -> None:
