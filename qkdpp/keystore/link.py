@@ -44,6 +44,7 @@ class Link:
         self.line = line
         self._store = store
         self._met = False
+        self._refused = ""
         self._halted = ""
 
     def __repr__(self) -> str:
@@ -130,7 +131,8 @@ class Link:
         meeting = future.result()
         self._met = (self._met or meeting.met) and not meeting.refused
         if meeting.refused:
-            self._store.alarm(meeting.refused)
+            self._store.alarm(meeting.refused, told=meeting.refused == self._refused)
+            self._refused = meeting.refused
 
     @property
     def met(self) -> bool:

@@ -1,4 +1,7 @@
-"""A store that no process owns, as the command line sees it: no key is opened, so no key-encrypting key is needed."""
+"""A store as the command line sees it: no key is opened, so no key-encrypting key is needed.
+
+To look at, another process may own it; for the rest, none.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,16 @@ class KeyRow:
 
 
 @contextlib.contextmanager
+def _looked_at(path: Path) -> Iterator[tuple[sqlite3.Connection, str]]:
+    """The database as it is now, and the name of its key manager."""
+    with contextlib.closing(Folder(path, create=False, own=False).connect(create=False)) as db:
+        db.execute("PRAGMA query_only = ON")
+        db.execute("BEGIN")
+        (own,) = db.execute("SELECT value FROM meta WHERE name = 'own'").fetchone()
+        yield db, own
+
+
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, str]]:
     """The database in a transaction, and the name of its key manager. InputError if a process owns the store."""
     folder = Folder(path, create=False)
@@ -54,13 +67,13 @@ def _opened(path: Path) -> Iterator[tuple[sqlite3.Connection, str]]:
 
 def stock(path: Path) -> tuple[str, list[LinkStatus], int | None]:
     """Name of the key manager, its links, and the first event of the log that its chain denies (None: it is whole)."""
-    with _opened(path) as (db, own):
+    with _looked_at(path) as (db, own):
         return own, [status(db, line, Limits().capacity) for line in lines(db, own)], log.first_break(db)
 
 
 def list_keys(path: Path) -> list[KeyRow]:
     """Keys reserved or held, by the time they expire; never their bytes."""
-    with _opened(path) as (db, _):
+    with _looked_at(path) as (db, _):
         rows = db.execute(
             "SELECT key_id, 'reserved', peer, master, '', nbytes, not_after"
             " FROM reserved r JOIN link l ON l.id = r.link"

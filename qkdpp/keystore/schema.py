@@ -70,26 +70,32 @@ CREATE TRIGGER event_never_goes BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT,
 
 
 class Folder:
-    """The folder of a store, owned by this process from construction to :meth:`close`.
+    """The folder of a store, owned by this process from construction to :meth:`close`; to look at, if not ``own``.
 
     Raises InputError if another process owns it, or others may read it.
     """
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, create: bool, own: bool = True) -> None:
+        self.path, self._lock = path, -1
         if create:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         elif not (path / DATABASE).exists():
             raise InputError(f"{path}: no key store; name the folder of one")
         if path.stat().st_mode & 0o077:
             raise InputError(f"{path}: others may enter this folder; a key store needs mode 0700 (chmod 700)")
-        self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if own:
+            self._take()
+
+    def _take(self) -> None:
+        self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(self._lock, 80, 0).decode(errors="replace").strip()
             os.close(self._lock)
-            raise InputError(f"{path}: another process owns this key store ({owner or 'starting'})") from error
+            raise InputError(
+                f"{self.path}: another process owns this key store ({owner or 'starting'}); end it first"
+            ) from error
 
     def say(self, text: str) -> None:
         """Writes into the lock file who owns the store, for people."""

@@ -31,7 +31,7 @@ from qkdpp.keystore.schema import Folder
 from qkdpp.keystore.sealing import Sealer
 from qkdpp.keystore.streams import Reader
 from qkdpp.keystore.values import SECOND_NS, Key, Limits, Reservation
-from qkdpp.keystore.wrapping import Wrapping
+from qkdpp.keystore.wrapping import FileWrapping, Wrapping
 from qkdpp.keystore.writer import Refused, Writer, no_fault
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ class KeyStore:
         alarm: told in words, from the writer's thread, when a person must look.
         fault: see :class:`qkdpp.keystore.writer.Writer`; for tests.
 
-    Raises InputError if another process owns it, if it is another manager's or sealed under another key, and
-    FormatError if it is no store.
+    Raises InputError if another process owns it, if it is another manager's or sealed under another key, or holds
+    its key-encrypting key, and FormatError if it is no store.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class KeyStore:
         self.instance = uuid4()
         self._wrapping_lock = threading.Lock()
         self._links: dict[str, Link] = {}
+        if isinstance(wrapping, FileWrapping) and wrapping.path.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{wrapping.path}: a key-encrypting key in the store that it seals; move it elsewhere")
         self._folder = Folder(path, create=True)
         try:
             db = self._folder.connect(create=True)
@@ -140,10 +142,11 @@ class KeyStore:
             self._links.setdefault(peer, Link(self, line))
         return self._links[peer]
 
-    def alarm(self, text: str) -> None:
-        """Counts an alarm in ``alarms`` and tells it; in the writer's thread."""
+    def alarm(self, text: str, *, told: bool = False) -> None:
+        """Counts an alarm in ``alarms`` and tells it, unless that was done; in the writer's thread."""
         self.alarms += 1
-        self._tell(text)
+        if not told:
+            self._tell(text)
 
     def links(self) -> list[Link]:
         """All links that were asked for in this opening."""

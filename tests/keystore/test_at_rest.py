@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -137,11 +138,14 @@ def test_one_process_owns_a_store(ends: Ends, folder: Path) -> None:
     with pytest.raises(InputError, match=r"another process owns this key store \(kme-a, opening 1\)"):
         ends.open("kme-a")
     code = (
-        "import sys; from pathlib import Path; from qkdpp.keystore.look import stock\n"
-        "try: stock(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
+        "import sys; from pathlib import Path; from qkdpp.keystore.look import expire_now, stock\n"
+        "print(stock(Path(sys.argv[1]))[0])\n"
+        "try: expire_now(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code, folder / "kme-a"], capture_output=True, text=True, check=True)
-    assert "another process owns" in said.stdout
+    own, refused = said.stdout.splitlines()
+    assert own == "kme-a", "to look at, another process may own it"
+    assert "another process owns" in refused
 
 
 def test_surroundings_that_are_refused(ends: Ends, folder: Path) -> None:
@@ -153,6 +157,9 @@ def test_surroundings_that_are_refused(ends: Ends, folder: Path) -> None:
         KeyStore(folder / "kme-a", "kme-x", wrapping)
     with pytest.raises(InputError, match="not the key-encrypting key of this store"):
         KeyStore(folder / "kme-a", "kme-a", kek(folder / "another.kek"))
+    shutil.copy(folder / "kme-a.kek", folder / "kme-a" / "kek")
+    with pytest.raises(InputError, match="in the store that it seals; move it elsewhere"):
+        KeyStore(folder / "kme-a", "kme-a", kek(folder / "kme-a" / "kek"))
     (folder / "kme-a").chmod(0o750)
     with pytest.raises(InputError, match="chmod 700"):
         KeyStore(folder / "kme-a", "kme-a", wrapping)

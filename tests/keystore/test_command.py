@@ -1,4 +1,4 @@
-"""``qkdpp keys`` on a store that no process owns."""
+"""``qkdpp keys`` on a store."""
 
 import json
 import time
@@ -59,8 +59,24 @@ def test_ls_and_expire(left: Ends) -> None:
     assert "16 bytes" in run("expire", left.folder / "kme-b").output
 
 
-def test_a_store_in_use_or_absent_is_refused(ends: Ends, tmp_path: Path) -> None:
-    assert isinstance(run("status", ends.folder / "kme-a").exception, InputError)
+def test_a_store_in_use_is_looked_into_and_left_as_it_is(ends: Ends) -> None:
+    ends.fill(2, 3)
+    ends.meet()
+    reservation, _ = ends.hand_over("kme-a", 2, 16)
+    store, height = ends.folder / "kme-b", ends.b.hello().result(OUT_S).own.height
+    (link,) = json.loads(run("status", store, "--json").output)["links"]
+    assert (link["available"], link["incoming"], link["held"]) == (64, 32, 2)
+    shown = json.loads(run("ls", store, "--json").output)
+    assert {row["key_id"] for row in shown} == {str(key_id) for key_id in reservation.key_ids}
+    for verb, *peer in (("expire",), ("renew", "kme-a")):
+        result = run(verb, store, *peer)
+        assert isinstance(result.exception, InputError)
+        assert "end it first" in str(result.exception)
+    assert ends.b.hello().result(OUT_S).own.height == height
+    ends.fetch("kme-b", "sae-b", reservation.key_ids)
+
+
+def test_a_store_that_is_not_there_is_refused(tmp_path: Path) -> None:
     result = run("ls", tmp_path)
     assert isinstance(result.exception, InputError)
     assert "no key store" in str(result.exception)

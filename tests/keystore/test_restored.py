@@ -94,6 +94,20 @@ def test_allocations_that_no_hello_told_are_noticed_too(ends: Ends, folder: Path
     refused(ends)
 
 
+def test_an_alarm_that_stands_is_counted_at_every_hello_and_told_once(ends: Ends, folder: Path) -> None:
+    ends.fill(2, 4)
+    ends.meet()
+    copy(ends.folder / "kme-a", folder / "copy")
+    ends.hand_over("kme-a", 1, 16)
+    put_back(ends, "kme-a", folder / "copy")
+    ends.meet()
+    told, counted = list(ends.alarms), [store.alarms for store in ends.stores.values()]
+    for _ in range(5):
+        ends.meet()
+    assert ends.alarms == told
+    assert all(store.alarms >= before + 5 for store, before in zip(ends.stores.values(), counted, strict=True))
+
+
 def test_a_new_store_is_not_taken_for_the_old_one(ends: Ends) -> None:
     ends.fill(2)
     ends.meet()
