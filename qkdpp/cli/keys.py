@@ -1,8 +1,9 @@
-"""``qkdpp keys``: authentication pools, the stock of a key store that no process owns, keys from a key manager."""
+"""``qkdpp keys``: authentication pools, the stock of a key store, keys from a key manager."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ command = typer.Typer(
     no_args_is_help=True, help="Authentication pools, the stock of a key store, and keys from a key manager."
 )
 Store = Annotated[Path, typer.Argument(help="Folder of a key store that no process owns.")]
+AnyStore = Annotated[Path, typer.Argument(help="Folder of a key store; a node may have it open.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OwnKey = Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")]
 Kme = Annotated[str | None, typer.Option(help="Name that the key manager's certificate must show; the host if absent.")]
@@ -68,17 +70,14 @@ def get(
 
     from msgspec.json import encode
 
-    from qkdpp.core.errors import InputError, LinkError
-    from qkdpp.delivery import Client, DeliveryError
+    from qkdpp.core.errors import InputError
+    from qkdpp.delivery import Client
 
     if key_id and not (number is None and size is None):
         raise InputError("--id names keys that are there: leave out --number and --size")
     key = key or certificate.with_suffix(".key")
-    try:
-        with Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client:
-            keys = client.fetch(sae, key_id) if key_id else client.get(sae, number or 1, size)
-    except (DeliveryError, LinkError) as error:
-        raise InputError(f"{where}: {error}") from error
+    with _in_words(where), Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client:
+        keys = client.fetch(sae, key_id) if key_id else client.get(sae, number or 1, size)
     print(encode([{"key_ID": k.key_id, "key": b64encode(k.key).decode()} for k in keys]).decode())
 
 
@@ -108,29 +107,38 @@ def stream(
 
     from msgspec.json import encode
 
-    from qkdpp.core.errors import InputError, LinkError
-    from qkdpp.delivery import Client, DeliveryError
+    from qkdpp.delivery import Client
     from qkdpp.delivery.client import patiently
 
     quality = {} if size is None else {"Key_chunk_size": size}
     key = key or certificate.with_suffix(".key")
+    with (
+        _in_words(where),
+        Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client,
+        patiently(lambda: client.open_stream(source, destination, stream_id=stream_id, **quality), wait_s) as opened,
+    ):
+        print(encode({"key_stream_ID": opened.stream_id, "QoS": opened.quality}).decode(), flush=True)
+        for _ in range(number):
+            chunk = opened.wait(wait_s)
+            print(encode({"index": chunk.index, "key": b64encode(chunk.key).decode()}).decode(), flush=True)
+
+
+@contextlib.contextmanager
+def _in_words(where: str) -> Iterator[None]:
+    """What a key manager refuses, or that it cannot be reached, in one line."""
+    from qkdpp.core.errors import InputError, LinkError
+    from qkdpp.delivery import DeliveryError
+
     try:
-        with (
-            Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client,
-            patiently(
-                lambda: client.open_stream(source, destination, stream_id=stream_id, **quality), wait_s
-            ) as opened,
-        ):
-            print(encode({"key_stream_ID": opened.stream_id, "QoS": opened.quality}).decode(), flush=True)
-            for _ in range(number):
-                chunk = opened.wait(wait_s)
-                print(encode({"index": chunk.index, "key": b64encode(chunk.key).decode()}).decode(), flush=True)
-    except (DeliveryError, LinkError) as error:
+        yield
+    except DeliveryError as error:
         raise InputError(f"{where}: {error}") from error
+    except LinkError as error:
+        raise InputError(str(error)) from error
 
 
 @command.command()
-def status(store: Store, json: Json = False) -> None:
+def status(store: AnyStore, json: Json = False) -> None:
     """Show what a key store holds, link by link, in bytes."""
     from msgspec.json import encode
 
@@ -152,7 +160,7 @@ def status(store: Store, json: Json = False) -> None:
 
 
 @command.command()
-def ls(store: Store, json: Json = False) -> None:
+def ls(store: AnyStore, json: Json = False) -> None:
     """List keys that are reserved or wait for an application; never their bytes."""
     from msgspec.json import encode
 

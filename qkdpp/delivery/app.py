@@ -9,6 +9,7 @@ is written; an answer that is lost is lost with its keys.
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -88,8 +89,10 @@ class Application:
     async def _judged(self, request: web.Request, handler: Handler) -> web.Response:
         try:
             caller = self._caller(request)
-            if not self._allowances[caller].take(time.monotonic()):
-                raise Refusal(UNAVAILABLE, "too many requests of this SAE", retry_after_s=RETRY_S)
+            allowance = self._allowances[caller]
+            if not allowance.take(time.monotonic()):
+                wait_s = max(RETRY_S, math.ceil(allowance.wait_s))
+                raise Refusal(UNAVAILABLE, "too many requests of this SAE", retry_after_s=wait_s)
             request[CALLER] = caller
             if "Content-Encoding" in request.headers:
                 raise Refusal(BAD_REQUEST, "a request body shall be JSON as it is, without Content-Encoding")

@@ -81,3 +81,8 @@ class Allowance:
             return False
         self._left -= 1.0
         return True
+
+    @property
+    def wait_s(self) -> float:
+        """How long after the last request another one may pass."""
+        return max(0.0, (1.0 - self._left) / self._rate)

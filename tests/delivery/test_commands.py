@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import pytest
 from serve_processes import QKDPP, Served
+from typer.testing import CliRunner
 from worlds import OUT_S, World, delivery_file, free_port
 
-from qkdpp.core.errors import ConfigError, LinkError
+from qkdpp.cli.app import build
+from qkdpp.core.errors import ConfigError, InputError, LinkError
 from qkdpp.delivery import Client, DeliveryError
 
 
@@ -36,6 +38,21 @@ def test_from_one_command_to_the_other(served: Served) -> None:
     for text in written:
         for form in (planted[:16], planted[16:], keys[0]["key"].encode(), planted[:16].hex().encode(), *chunks):
             assert form not in text
+
+
+def test_a_refusal_is_one_line_that_names_the_key_manager(world: World) -> None:
+    files = ("--authority", str(world.pki / "authority.pem"), "--certificate", str(world.pki / "sae-a.pem"))
+
+    def get(where: str, *arguments: str) -> str:
+        error = CliRunner().invoke(build(), ["keys", "get", where, *arguments, *files]).exception
+        assert isinstance(error, InputError)
+        return str(error)
+
+    where, nobody = f"127.0.0.1:{world.ports['kme-a']}", f"127.0.0.1:{free_port()}"
+    assert get(where, "nobody") == f"{where}: 400: unknown slave SAE"
+    assert get(nobody, "sae-b").count(nobody) == 1
+    assert "kme-b" in get(where, "sae-b", "--kme", "kme-b")
+    assert "leave out --number" in get(where, "sae-b", "--id", str(uuid4()), "--number", "2")
 
 
 def stream(served: Served) -> list[bytes]:
@@ -65,11 +82,14 @@ def stream(served: Served) -> list[bytes]:
         ('name = "kme-a"', 'name = "kme-b"', "different names"),
         ('kme = "kme-b"', 'kme = "kme-c"', "neither this one nor a peer"),
         ('id = "sae-b2"', 'id = "sae-b"', "one id"),
-        ('listen = ":0"', 'listen = "8443"', "host:port"),
+        ('listen = ":0"', 'listen = "8443"', "kme-a.toml: server.listen.* host:port"),
+        ('listen = ":0"', 'listen = ":0"\nmetrics = "9464"', "kme-a.toml: server.metrics.* host:port"),
         ("[store]", "[limits]\nkey_size = 255\n[store]", "multiples of 8"),
-        ("[store]", "[limits]\nmax_key_per_request = 100000\n[store]", "64 MiB"),
+        ("[store]", "[limits]\nmax_key_per_request = 10000\n[store]", "64 MiB"),
         ("[store]", "[limits]\nttl_s = 0\n[store]", "ttl_s"),
+        ("[store]", "[limits]\nmax_key_size = 256\nmax_key_per_request = 10001\n[store]", "10000"),
         ("rate_per_s = 0.001", "rate_per_s = 0", "rate_per_s"),
+        ("rate_per_s = 0.001", "rate_per_s = nan", "rate_per_s"),
         ("[store]", "[storage]", "storage"),
         ('connect = ":1"', "", "either listen or connect"),
     ],
@@ -106,6 +126,7 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, pki: Path) -> Non
 
 
 def test_the_client_names_what_went_wrong(world: World) -> None:
+    authority = world.pki / "authority.pem"
     files = {"certificate": world.pki / "sae-a.pem", "key": world.pki / "sae-a.key"}
     with world.client("sae-a") as client:
         with pytest.raises(DeliveryError) as refused:
@@ -124,6 +145,13 @@ def test_the_client_names_what_went_wrong(world: World) -> None:
         Client(f"127.0.0.1:{world.ports['kme-a']}", authority=world.pki / "other/authority.pem", **files) as c,
     ):
         c.status("sae-b")
+    where = f"127.0.0.1:{world.ports['kme-a']}"
+    with pytest.raises(LinkError, match="kme-b"), Client(where, authority=authority, name="kme-b", **files) as c:
+        c.status("sae-b")
+    with Client(where, authority=authority, name="kme-a", **files) as c:
+        with pytest.raises(DeliveryError, match=r"malformed request body \(reason: .*key_IDs\[0\]"):
+            c.fetch("sae-b", ["7"])
+        assert c.status("sae-b").source_KME_ID == "kme-a"
     with pytest.raises(ConfigError):
         Client("nowhere", authority=world.pki / "authority.pem", **files)
     with pytest.raises(ConfigError):
