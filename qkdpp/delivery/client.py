@@ -170,7 +170,9 @@ class Client:
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise LinkError(f"{self._where}: {error or type(error).__name__}") from error
+            ended = isinstance(error, ConnectionResetError)
+            hint = "; it has ended, or refuses this certificate (out of date, of another authority)" if ended else ""
+            raise LinkError(f"{self._where}: {error or type(error).__name__}{hint}") from error
         try:
             if response.status == 200:
                 return msgspec.json.decode(answer, type=kind)

@@ -81,20 +81,22 @@ async def _keep_connecting(peer: LinkedPeer, address: Address, tls: TlsFiles) ->
         except (OSError, TimeoutError) as error:
             LOGGER.warning("key manager %s: no connection (%s)", peer.name, error or "no answer in time")
         else:
-            wait_s = FIRST_WAIT_S
-            await _converse(peer, tls, reader, writer)
+            if await _converse(peer, tls, reader, writer):
+                wait_s = FIRST_WAIT_S
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
 async def _converse(
     peer: LinkedPeer, tls: TlsFiles, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
+) -> bool:
+    """Whether the other end is the peer and has said something."""
     if tls.names(writer):
         try:
-            await peer.converse(StreamChannel(reader, writer))
+            return await peer.converse(StreamChannel(reader, writer))
         except Exception:
             LOGGER.exception("key manager %s: the connection was given up after a fault here", peer.name)
-        return
+        return False
     LOGGER.warning("a connection for %s whose certificate does not name %r: refused", peer.name, tls.peer_name)
     writer.close()
+    return False

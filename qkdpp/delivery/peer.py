@@ -104,6 +104,7 @@ class _Connection:
     )
     answers: dict[int, asyncio.Future[str]] = field(default_factory=dict)
     heard_s: float = 0.0
+    heard: bool = False
 
 
 class LinkedPeer:
@@ -206,8 +207,11 @@ class LinkedPeer:
 
     # The conversation.
 
-    async def converse(self, channel: Channel) -> None:
-        """Serves one connection until it ends, or a newer one replaces it; never raises what the peer has caused."""
+    async def converse(self, channel: Channel) -> bool:
+        """Serves one connection until it ends, or a newer one replaces it; whether the peer has said anything.
+
+        Never raises what the peer has caused.
+        """
         connection = _Connection(channel, heard_s=_now_s())
         if self._now is not None:
             self._now.channel.close()
@@ -234,6 +238,7 @@ class LinkedPeer:
                 LOGGER.warning("key manager %s: %s", self.name, end)
             elif isinstance(end, Exception):
                 raise end
+        return connection.heard
 
     def _greet(self, connection: _Connection) -> None:
         connection.outgoing.put_nowait((self.link.hello(), lambda done: Greeting(done.result())))
@@ -269,6 +274,7 @@ class LinkedPeer:
                 message = DECODER.decode(data)
             except msgspec.MsgspecError as error:
                 raise RemoteProtocolError(f"a message that cannot be read: {error}") from None
+            connection.heard = True
             await self._take(connection, message)
 
     async def _take(self, connection: _Connection, message: Message) -> None:

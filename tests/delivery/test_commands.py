@@ -152,6 +152,9 @@ def test_the_client_names_what_went_wrong(world: World) -> None:
         with pytest.raises(DeliveryError, match=r"malformed request body \(reason: .*key_IDs\[0\]"):
             c.fetch("sae-b", ["7"])
         assert c.status("sae-b").source_KME_ID == "kme-a"
+    late = {"certificate": world.pki / "late.pem", "key": world.pki / "late.key"}
+    with pytest.raises(LinkError, match=r"expired|out of date"), Client(where, authority=authority, **late) as c:
+        c.status("sae-b")
     with pytest.raises(ConfigError):
         Client("nowhere", authority=world.pki / "authority.pem", **files)
     with pytest.raises(ConfigError):

@@ -10,11 +10,13 @@ from worlds import KMES, OUT_S
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import LinkError
+from qkdpp.delivery import meeting
 from qkdpp.delivery.channel import MOST_BYTES, MemoryChannel, StreamChannel, memory_pair
 from qkdpp.delivery.messages import DECODER, Reserve
 from qkdpp.delivery.peer import LinkedPeer
 from qkdpp.delivery.streams import PeerUnreachableError, awaited
 from qkdpp.keystore import FileWrapping, KeysNotFoundError, KeyStore, NotEnoughKeyError, NotMetError, create_kek
+from qkdpp.link.tcp import Address, TlsFiles
 
 NBYTES = 4096
 
@@ -260,3 +262,35 @@ def test_frames_of_a_stream() -> None:
             await channel.receive()
 
     asyncio.run(talk())
+
+
+def test_who_hangs_up_at_once_is_called_more_and_more_seldom(
+    tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a key manager does that refuses the other's certificate."""
+    first_s, calls = 0.01, 6
+    monkeypatch.setattr(meeting, "FIRST_WAIT_S", first_s)
+    tls = TlsFiles(
+        authority=pki / "authority.pem", certificate=pki / "kme-a.pem", key=pki / "kme-a.key", peer_name="kme-a"
+    )
+    came: list[float] = []
+
+    async def listen(store: KeyStore) -> None:
+        enough = asyncio.Event()
+
+        def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came.append(asyncio.get_running_loop().time())
+            writer.close()
+            if len(came) == calls:
+                enough.set()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=tls.context(server=True))
+        where = Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1], listen=False)
+        async with asyncio.timeout(OUT_S), meeting.meeting(LinkedPeer(store.link("kme-a")), where, tls):
+            await enough.wait()
+        server.close()
+
+    create_kek(tmp_path / "kek", OsEntropy())
+    with KeyStore(tmp_path / "kme-b", "kme-b", FileWrapping(tmp_path / "kek")) as store:
+        asyncio.run(listen(store))
+    assert came[-1] - came[0] >= sum(first_s * 2**n for n in range(calls - 1))
