@@ -35,6 +35,7 @@ from qkdpp.node.recording import Recorder
 from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sender import Sender, check_transmitter
 from qkdpp.node.status import Progress, Status, Watcher
+from qkdpp.node.triggers import Triggers
 from qkdpp.timing.pulsed import PulsedParams
 
 _log = logging.getLogger("qkdpp.node")
@@ -122,7 +123,7 @@ def assembled(
             service=service,
             parameters=file.parameters,
             alarms=file.alarms,
-            recalibrate_qber=file.calibration.recalibrate_qber,
+            triggers=Triggers(file.calibration.recalibrate_qber, file.calibration.recalibrate_blocks),
             folder=folder,
             status=status,
             meters={} if receiver is None else {d: devices[n] for d, n in receiver.current_meters.items()},

@@ -135,7 +135,8 @@ class BlocksSection(_Section, frozen=True, kw_only=True):
 class CalibrationSection(_Section, frozen=True, kw_only=True):
     """What is calibrated at the start, in this order, and again when something asks for it.
 
-    ``keep_s``: a start within so many seconds of the last block with a key goes on with the last calibration.
+    ``recalibrate_qber``, ``recalibrate_blocks``: see :class:`qkdpp.node.triggers.Triggers`. ``keep_s``: a start within
+    so many seconds of the last block with a key goes on with the last calibration.
     """
 
     steps: tuple[Step, ...] = ("delay", "polarisation", "synchronisation")
@@ -144,6 +145,7 @@ class CalibrationSection(_Section, frozen=True, kw_only=True):
     synchronisation: SynchronisationSettings = SynchronisationSettings()
     tracking: TrackingSettings = TrackingSettings()
     recalibrate_qber: float = 0.05
+    recalibrate_blocks: int = 5
     keep_s: float = 300.0
 
 

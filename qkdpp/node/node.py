@@ -43,6 +43,7 @@ from qkdpp.node.rundir import RunFolder
 from qkdpp.node.sink import Alarm as LinkAlarm
 from qkdpp.node.sink import BlockEnd, NodeEvent, PeerDropped, Reconciled
 from qkdpp.node.status import Status, Watcher
+from qkdpp.node.triggers import Triggers
 from qkdpp.protocols.parameters import Parameters
 
 _log = logging.getLogger("qkdpp.node")
@@ -88,7 +89,7 @@ class Node:
         runner: blocks over the link; ``pool`` and ``store`` are those it was made with.
         service: the role.
         parameters: public ones.
-        alarms: thresholds; ``recalibrate_qber``: error rate from which the service is asked to calibrate.
+        alarms: thresholds; ``triggers``: what asks the service to calibrate.
         folder: of the run.
         meters: current meters by detector.
         pending_alarms: others, such as calibration in its thread, append alarms here.
@@ -105,7 +106,7 @@ class Node:
         service: Service,
         parameters: Parameters,
         alarms: AlarmSettings,
-        recalibrate_qber: float,
+        triggers: Triggers,
         folder: RunFolder,
         status: Status,
         meters: Mapping[str, CurrentMeter],
@@ -114,7 +115,7 @@ class Node:
         now: Callable[[], float],
     ) -> None:
         self._runner, self._pool, self._service = runner, pool, service
-        self._parameters, self._alarms, self._recalibrate_qber = parameters, alarms, recalibrate_qber
+        self._parameters, self._alarms, self._triggers = parameters, alarms, triggers
         self._folder, self._meters, self._watchers = folder, dict(meters), tuple(watchers)
         self._store, self._pending = store, pending_alarms
         self._quarantine = Quarantine(store=store, look_back_s=alarms.look_back_s, now=now)
@@ -195,16 +196,14 @@ class Node:
         self.status.blocks[result] = self.status.blocks.get(result, 0) + 1
         self.status.last_row = row
         self._judge(end)
-        if (qber := row.get("qber")) is not None and qber > self._recalibrate_qber:
-            self._service.recalibrate(f"QBER {qber:.2%}", row.get("epoch") or 0)
         if isinstance(end.result, Aborted) and end.result.evidence.get("peer_reason") == _PEER_INSTRUMENT:
-            self._service.recalibrate("an instrument of the peer failed", row.get("epoch") or 0)
+            self._service.recalibrate("an instrument of the peer failed", _epoch(end))
         for watcher in self._watchers:
             watcher.block(end, row)
         self._changed()
 
     def _judge(self, end: BlockEnd) -> None:
-        """Alarms of a block, and those that it shows to be over."""
+        """Alarms of a block, those that it shows to be over, and whether it is time to calibrate."""
         if isinstance(end.result, Aborted):
             self._alarm(judge_abort(end.result.reason))
             self._peer_drops(str(end.result.evidence.get("peer_reason", "")))
@@ -213,6 +212,8 @@ class Node:
             found = judge_block(figures, self._alarms)
             over = _BLOCK_ALARMS if isinstance(end.result, Aborted) else (*_BLOCK_ALARMS, "qber_high")
             self._alarm(found, cleared=over)
+        if why := self._triggers.see(end, figures):
+            self._service.recalibrate(why, _epoch(end))
 
     async def _watch(self) -> None:
         """Currents, what the role and the pool are in, and the release of keys."""
@@ -397,6 +398,11 @@ class Node:
         self.status.resting_bits = sum(self._resting.values())
         for watcher in self._watchers:
             watcher.changed(self.status)
+
+
+def _epoch(end: BlockEnd) -> int:
+    epoch = end.log.facts.get("epoch")
+    return epoch if isinstance(epoch, int) else 0
 
 
 def _critical(name: str, message: str, remedy: str) -> Alarm:

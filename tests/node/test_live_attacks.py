@@ -101,7 +101,7 @@ def prepared(folder, port: int) -> None:
     change(folder / "bob.toml", {"look_back_s": 300.0})
     for name, section, line in (
         ("lab", "world", "aligned_ps = 60.0"),
-        ("bob", "calibration", "recalibrate_qber = 0.5"),
+        ("bob", "calibration", "recalibrate_qber = 0.5\nrecalibrate_blocks = 0"),
         ("bob", "alarms", f"dark_hz = {STRAY_HZ / 2}\nrate_low_hz = {LOW_HZ}\nrate_high_hz = {HIGH_HZ}"),
     ):
         path = folder / f"{name}.toml"

@@ -26,7 +26,11 @@ def test_attacks_at_length(tmp_path):
     trial(folder, block_s=BLOCK_S, loss_db=25.0, metrics=port)
     change(folder / "bob.toml", {"look_back_s": 60.0})
     bob_file = folder / "bob.toml"
-    bob_file.write_text(bob_file.read_text().replace("[calibration]\n", "[calibration]\nrecalibrate_qber = 0.5\n", 1))
+    bob_file.write_text(
+        bob_file.read_text().replace(
+            "[calibration]\n", "[calibration]\nrecalibrate_qber = 0.5\nrecalibrate_blocks = 0\n", 1
+        )
+    )
     begun = time.monotonic()
     with laboratory(folder) as lab:
         with two_nodes(folder) as (alice, bob):

@@ -28,6 +28,7 @@ async def assert_an_alarm_of_alice_stops_both(alice: End, bob: End) -> None:
         rows = [json.loads(line) for line in (end.made.folder.path / "blocks.jsonl").read_text().splitlines()]
         assert {row["block"] for row in rows if row.get("discarded") == "test"} == burned
 
+
 pytestmark = pytest.mark.xdist_group("live")
 
 

@@ -17,7 +17,9 @@ Three times as fast as the trackers take it to be."""
 def link(folder, *, tracked):
     trial(folder, block_s=6.0, loss_db=30.0, metrics=free_port())
     change(folder / "lab.toml", {"wander_rad_per_sqrt_s": WANDER})
-    tracking = f"recalibrate_qber = 0.5\n\n[calibration.tracking]\non = {str(tracked).lower()}\n\n"
+    tracking = (
+        f"recalibrate_qber = 0.5\nrecalibrate_blocks = 0\n\n[calibration.tracking]\non = {str(tracked).lower()}\n\n"
+    )
     text = (folder / "bob.toml").read_text()
     (folder / "bob.toml").write_text(text.replace("[calibration.delay]\n", f"{tracking}[calibration.delay]\n", 1))
     return folder
