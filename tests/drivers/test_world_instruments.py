@@ -90,6 +90,26 @@ def test_a_websq_detector_beyond_its_critical_current_latches_and_is_dark():
     assert lab.rates_hz()[0] > 10 * DARK_HZ
 
 
+def test_blinding_latches_nanowires_and_both_controllers_show_it():
+    lab = Lab(mode=Mode.RANDOM)
+    module = lab.driver("quantum_opus-Z0", slot=1, operating_bias_ua=18.0)
+    module.enable(0, True)
+    assert not module.latched()
+    lab.world.knobs.eve.blinding = True
+    assert module.latched()
+    assert module.reset(), "as long as there is light"
+    lab.world.knobs.eve.blinding = False
+    module.set_reset(duration_s=0.1, automatic=False)
+    assert not module.reset()
+    assert lab.rates_hz()[0] > DARK_HZ
+    box = lab.driver("websq-detectors", bias_limit_ua=25.0)
+    box.set_bias(2, 18.0)
+    box.enable(0, True)
+    lab.world.knobs.eve.blinding = True
+    assert box.latched() == [True] * 4
+    assert (lab.rates_hz() == 0).all()
+
+
 def test_quantum_opus_bias_latch_and_reset():
     lab = Lab()
     nominal = lab.rates_hz()

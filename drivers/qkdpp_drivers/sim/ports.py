@@ -31,6 +31,10 @@ class DetectorPort(Protocol):
     gate_delay_ps: float
     dead_time_s: float
 
+    @property
+    def bright(self) -> bool:
+        """Whether so much light falls on it that a superconducting detector latches."""
+
     def counts(self, dwell_s: float) -> int:
         """Counts within the last ``dwell_s`` seconds."""
 
@@ -105,6 +109,7 @@ class FixedDetector:
     enabled: bool = True
     gate_delay_ps: float = 0.0
     dead_time_s: float = 0.0
+    bright: bool = False
 
     def counts(self, dwell_s: float) -> int:
         """Counts of one dwell."""

@@ -38,10 +38,15 @@ class Diode:
     gate_delay_ps: float = 0.0
     dead_time_s: float = 1e-6
 
+    @property
+    def bright(self) -> bool:
+        """Whether light blinds it."""
+        return self.light_hz > self.blinding_hz
+
     def rate_hz(self) -> float:
         """Mean counted rate."""
         excess_v = self.bias - self.breakdown_v
-        if not self.enabled or excess_v <= 0 or self.light_hz > self.blinding_hz:
+        if not self.enabled or excess_v <= 0 or self.bright:
             return 0.0
         dark_hz = self.dark_hz_per_v * excess_v * 2.0 ** ((self.temperature_c + 20.0) / 10.0)
         return with_dead_time(self.light_hz * -math.expm1(-excess_v / self.scale_v) + dark_hz, self.dead_time_s)
@@ -92,6 +97,7 @@ class Nanowire:
     enabled: bool = True
     gate_delay_ps: float = 0.0
     dead_time_s: float = 50e-9
+    bright: bool = False
 
     def rate_hz(self) -> float:
         """Mean counted rate."""

@@ -86,7 +86,8 @@ class SimBiasModule:
         """Latch, reset timer and what the port sees."""
         resetting = self._clock() < self._reset_end_s
         bias_ua = 0.0 if resetting else self._numbers["B"] / FULL_SCALE * FULL_SCALE_UA
-        if bias_ua > self._critical_ua or (bias_ua > 0 and "bright_pulse" in self._faults):
+        bright = self._port.bright or "bright_pulse" in self._faults
+        if bias_ua > self._critical_ua or (bias_ua > 0 and bright):
             self._latched = True
         if self._latched and self._numbers["E"]:
             self._reset()

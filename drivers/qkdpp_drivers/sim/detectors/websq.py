@@ -121,7 +121,7 @@ class SimWebSq(SimulatedInstrument):
         voltages = []
         for i, port in enumerate(self.ports):
             bias_ua = float(self.value("BiasCurrent")[i]) if on else 0.0
-            if on and (abs(bias_ua) > self.critical_ua or "bright_pulse" in self.faults):
+            if on and (abs(bias_ua) > self.critical_ua or port.bright or "bright_pulse" in self.faults):
                 self._latched[i] = True
             port.bias = bias_ua
             port.enabled = on and not self._latched[i]

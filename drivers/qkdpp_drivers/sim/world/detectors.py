@@ -56,6 +56,11 @@ class WorldDetector(ABC):
     def enabled(self, value: bool) -> None:
         self._knobs.enabled = value
 
+    @property
+    def bright(self) -> bool:
+        """Whether somebody blinds the receiver."""
+        return self._world.knobs.eve.blinding
+
     def counts(self, dwell_s: float) -> int:
         """Clicks within the last ``dwell_s`` seconds."""
         self._world.advance(self._clock())
