@@ -194,8 +194,16 @@ def settle(db: sqlite3.Connection, line: Line, current_datakey: int) -> list[int
         "UPDATE block SET datakey = NULL, state = CASE state WHEN 'draining' THEN 'gone' ELSE state END WHERE id = ?",
         spent,
     )
+    return drop_idle(db, current_datakey)
+
+
+def drop_idle(db: sqlite3.Connection, current_datakey: int) -> list[int]:
+    """Destroys data keys that seal nothing, up to the current one, which serves; which those are.
+
+    A later one stays: it is durable before it serves.
+    """
     idle = db.execute(
-        "SELECT id FROM datakey d WHERE id != ? AND NOT EXISTS (SELECT 1 FROM block WHERE datakey = d.id)",
+        "SELECT id FROM datakey d WHERE id < ? AND NOT EXISTS (SELECT 1 FROM block WHERE datakey = d.id)",
         (current_datakey,),
     ).fetchall()
     db.executemany("DELETE FROM datakey WHERE id = ?", idle)

@@ -21,7 +21,8 @@ from qkdpp.keystore.schema import Folder
 from qkdpp.keystore.store import expire, lines, make_link
 from qkdpp.keystore.values import Limits, LinkStatus
 
-NO_DATAKEY = -1
+NO_DATAKEY = 2**63 - 1
+"""Above every data key, so that none stays which seals nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,7 @@ class KeyStore:
         for line in lines(db, self.own):
             keys.void_all(db, line, "reserved", now)
             blocks.settle(db, line, datakey)
+        blocks.drop_idle(db, datakey)
         fault("opening before commit")
         db.execute("COMMIT")
         fault("opening after commit")
@@ -245,12 +246,20 @@ class KeyStore:
                 return
             cipher, wrapped = self.sealer.fresh()
             datakey = self.submit("rotate", lambda db: _insert_datakey(db, now, wrapped)).result()
-            self.submit("use", lambda db: self.sealer.use(datakey, cipher)).result()
+
+            def use(db: sqlite3.Connection) -> None:
+                self.sealer.use(datakey, cipher)
+                self._forget(blocks.drop_idle(db, datakey))
+
+            self.submit("use", use).result()
             self._rotated = now
 
     def settle(self, db: sqlite3.Connection, line: Line) -> None:
         """Within a job: destroys what is used up."""
-        for datakey in blocks.settle(db, line, self.sealer.current):
+        self._forget(blocks.settle(db, line, self.sealer.current))
+
+    def _forget(self, datakeys: Sequence[int]) -> None:
+        for datakey in datakeys:
             self.sealer.forget(datakey)
 
     def _by_row(self, row: int) -> Link:

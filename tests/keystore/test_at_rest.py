@@ -110,6 +110,31 @@ def test_a_data_key_goes_with_the_last_block_it_sealed(folder: Path) -> None:
         ends.close()
 
 
+def test_a_new_data_key_stays_though_an_old_one_goes_before_it_serves(folder: Path) -> None:
+    """The last key of a block is given out between the commit of a rotation and its first use."""
+    ends, waiting = Ends(folder, Limits(rotate_s=100)), []
+
+    def between(point: str) -> None:
+        if point == "rotate after commit" and ends.waiting:
+            waiting.append(ends.stores["kme-b"].deliver("sae-b", ends.waiting.pop("kme-b"), master="sae-a"))
+
+    try:
+        ends.fill(2)
+        ends.stores["kme-b"].close()
+        ends.open("kme-b", between)
+        ends.meet()
+        reservation, keys = ends.hand_over("kme-a", 1, 64, ttl_s=1000)
+        ends.waiting["kme-b"] = reservation.key_ids
+        ends.now += 100_000_000_000
+        ends.fill(4)
+        (late,) = waiting
+        assert [bytes(key.secret) for key in late.result(OUT_S)] == list(keys.values())
+        assert len(rows(ends, "kme-b", "SELECT * FROM datakey")) == 1, "the others sealed nothing that is left"
+        assert ends.fetch("kme-b", "sae-b", ends.hand_over("kme-a", 1, 64)[0].key_ids)
+    finally:
+        ends.close()
+
+
 def test_a_full_disk_loses_what_was_not_promised_and_nothing_else(ends: Ends) -> None:
     ends.fill(2)
     ends.meet()
