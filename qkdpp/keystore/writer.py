@@ -8,6 +8,7 @@ changes and yet fail returns :class:`Refused`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -110,7 +111,7 @@ class Writer:
         self._checkpoint = time.monotonic()
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             LOGGER.warning("the write-ahead log of the key store stays for now (%s)", error)
 
     def _batch(self, jobs: list[Job]) -> None:
@@ -122,8 +123,8 @@ class Writer:
             self._db.execute("COMMIT")
             self._point(jobs, "after commit")
         except Exception as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # then no later transaction begins, and all is refused
+                self._db.rollback()
             for job in jobs:
                 job.future.set_exception(_told(error))
             return

@@ -18,7 +18,7 @@ from stores import NAMES, OUT_S, Ends, kek, secret
 from qkdpp.core.bits import Bits
 from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import FormatError, InputError, LocalProtocolError, QkdppError
-from qkdpp.keystore import FileWrapping, KeyStore, Limits, StoreError, create_kek, log
+from qkdpp.keystore import FileWrapping, KeyStore, Limits, StoreError, create_kek, log, writer
 from qkdpp.keystore.schema import DATABASE
 
 
@@ -149,6 +149,35 @@ def test_a_full_disk_loses_what_was_not_promised_and_nothing_else(ends: Ends) ->
     assert ends.fetch("kme-b", "sae-b", reservation.key_ids) == got
     used = rows(ends, "kme-a", "SELECT nonce FROM chunk")
     assert len(set(used)) == len(used)
+
+
+class Failing(sqlite3.Connection):
+    """A disk that fails in the midst of what the writer does by itself."""
+
+    def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        if "wal_checkpoint" in sql:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return super().execute(sql, *parameters)
+
+    def rollback(self) -> None:
+        super().rollback()
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_the_writer_outlives_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "CHECKPOINT_S", 0.0)
+
+    def breaks(point: str) -> None:
+        if point == "bad before commit":
+            raise sqlite3.DatabaseError("disk I/O error")
+
+    db = sqlite3.connect(tmp_path / "db", isolation_level=None, check_same_thread=False, factory=Failing)
+    made = writer.Writer(db, breaks)
+    made.submit("good", lambda db: db.execute("CREATE TABLE t (a)")).result(OUT_S)
+    with pytest.raises(sqlite3.DatabaseError):
+        made.submit("bad", lambda db: db.execute("INSERT INTO t VALUES (1)")).result(OUT_S)
+    assert made.submit("good", lambda db: db.execute("SELECT * FROM t").fetchall()).result(OUT_S) == []
+    made.close()
 
 
 def test_files_belong_to_their_owner_alone(ends: Ends) -> None:
