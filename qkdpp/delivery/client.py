@@ -1,11 +1,13 @@
 """An application's side of ETSI GS QKD 014, and of streams: asks a key manager for keys. One connection, no event loop.
 
-Nothing is asked twice by itself: an answer that was lost may have been a key.
+Nothing is asked twice by itself: an answer that was lost may have been a key. A connection that was closed while
+nothing was asked is made anew.
 """
 
 from __future__ import annotations
 
 import http.client
+import selectors
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -164,6 +166,7 @@ class Client:
     def _ask(self, verb: str, path: str, request: dict[str, Any] | None, kind: type[T]) -> T:
         body = None if request is None else msgspec.json.encode(request)
         headers = {"Accept": "application/json"} | ({} if body is None else {"Content-Type": "application/json"})
+        self._connection.drop_if_ended()
         try:
             self._connection.request(verb, f"/api/v1/{path}", body, headers)
             response = self._connection.getresponse()
@@ -194,6 +197,15 @@ class _Connection(http.client.HTTPConnection):
         """TCP, then TLS."""
         super().connect()
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self._name)
+
+    def drop_if_ended(self) -> None:
+        """Makes the next request use a new connection if the other end has closed this one: nothing was asked on it."""
+        if self.sock is None:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.sock, selectors.EVENT_READ)
+            if selector.select(0):
+                self.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

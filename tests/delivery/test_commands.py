@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -15,7 +16,7 @@ from worlds import OUT_S, World, delivery_file, free_port
 
 from qkdpp.cli.app import build
 from qkdpp.core.errors import ConfigError, InputError, LinkError
-from qkdpp.delivery import Client, DeliveryError
+from qkdpp.delivery import Client, DeliveryError, server
 
 
 def test_from_one_command_to_the_other(served: Served) -> None:
@@ -38,6 +39,18 @@ def test_from_one_command_to_the_other(served: Served) -> None:
     for text in written:
         for form in (planted[:16], planted[16:], keys[0]["key"].encode(), planted[:16].hex().encode(), *chunks):
             assert form not in text
+
+
+def test_an_idle_connection_that_was_closed_is_made_anew(
+    tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application may ask for a key every few minutes only, or its key manager may have been started again."""
+    monkeypatch.setattr(server.web, "AppRunner", partial(server.web.AppRunner, keepalive_timeout=0.02))
+    with World(tmp_path, pki) as world, world.client("sae-a") as master, world.client("sae-b") as slave:
+        for _ in range(3):
+            (key,) = master.get("sae-b")
+            time.sleep(0.2)
+            assert slave.fetch("sae-a", [key.key_id]) == [key]
 
 
 def test_a_refusal_is_one_line_that_names_the_key_manager(world: World) -> None:
