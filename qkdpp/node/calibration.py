@@ -186,10 +186,13 @@ class Calibrator:
         if controllers is None or self._sensitivities is None:
             return None
 
-        def moved() -> None:
-            self._kept.follow(readings(self._bench))
-
-        return Tracking(controllers, self._sensitivities, self._section.tracking, moved)
+        return Tracking(
+            controllers,
+            self._sensitivities,
+            self._section.tracking,
+            moving=lambda which: self._kept.moving(f"retarder {basis}.{number}" for basis, number in which),
+            moved=lambda: self._kept.follow(readings(self._bench)),
+        )
 
     def watch(self) -> DelayWatch:
         """What sees delays move between scans: since the newest one, whatever else was calibrated meanwhile."""

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,8 @@ class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         asked: the configuration, as text.
-        readings: settings of the instruments when the loops had ended, as read back.
+        readings: settings of the instruments when the loops had ended or tracking last moved them, as read back.
+        moving: those that tracking has begun to move since; they stand somewhere near.
         delays_ps: optimal gate delays by detector; None without a delay scan.
         known_delay_ticks: delays by channel.
         sensitivities: of the polarisation controllers, rectilinear and diagonal; None where they were not measured.
@@ -39,6 +40,7 @@ class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
     delays_ps: list[float] | None
     known_delay_ticks: dict[int, float]
     sensitivities: tuple[Sensitivity, Sensitivity] | None = None
+    moving: list[str] = []
 
 
 class CalibrationFile:
@@ -54,12 +56,20 @@ class CalibrationFile:
             with self._lock:
                 self._write(last)
 
+    def moving(self, names: Iterable[str]) -> None:
+        """Tracking is about to move these a little: whoever is killed on the way goes on from where they stand."""
+        self._change(moving=list(names))
+
     def follow(self, readings: Mapping[str, float]) -> None:
         """Instruments were moved by tracking: it holds as long as before, if it still does, where they stand now."""
+        self._change(readings=dict(readings), moving=[])
+
+    def _change(self, **fields: object) -> None:
+        """Without winning time."""
         with self._lock, contextlib.suppress(OSError, msgspec.DecodeError):
             last = msgspec.json.decode(self._path.read_bytes(), type=LastCalibration)
             since = self._path.stat()
-            self._write(msgspec.structs.replace(last, readings=dict(readings)))
+            self._write(msgspec.structs.replace(last, **fields))
             os.utime(self._path, ns=(since.st_atime_ns, since.st_mtime_ns))
 
     def _write(self, last: LastCalibration) -> None:
@@ -86,7 +96,7 @@ class CalibrationFile:
             return None
         if not 0.0 <= age_s <= self._keep_s or last.asked != asked:
             return None
-        if last.readings != dict(readings):
+        if last.readings | {name: readings[name] for name in last.moving if name in readings} != dict(readings):
             _log.info("the instruments do not stand as the last calibration left them")
             return None
         return last

@@ -13,7 +13,7 @@ No clock and no instrument in :class:`Tracker`; nothing here is secret, and no k
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -126,7 +126,8 @@ class Tracking:
         controllers: in front of the rectilinear and the diagonal analyser.
         sensitivities: theirs, of the newest calibration.
         settings: see :class:`TrackingSettings`.
-        moved: is called when controllers have been moved.
+        moving: is called before controllers are moved, with (basis, retarder) of each.
+        moved: is called when they have been moved.
     """
 
     def __init__(
@@ -134,9 +135,10 @@ class Tracking:
         controllers: tuple[PolarisationController, PolarisationController],
         sensitivities: tuple[Sensitivity, Sensitivity],
         settings: TrackingSettings,
+        moving: Callable[[list[tuple[int, int]]], None] = lambda which: None,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
-        self._controllers, self._tell = controllers, moved
+        self._controllers, self._moving, self._moved = controllers, moving, moved
         self._trackers = [
             Tracker(_from_here(one, controller), controller.retarders, settings)
             for one, controller in zip(sensitivities, controllers, strict=True)
@@ -144,26 +146,27 @@ class Tracking:
 
     def step(self, n: NDArray[np.int64], wrong: NDArray[np.int64], seconds: float) -> bool:
         """Detections and errors by basis, int64[2] each, as for :class:`Tracker`; whether anything was moved."""
-        moved = False
-        for basis, tracker in enumerate(self._trackers):
-            values = tracker.step(int(n[basis]), int(wrong[basis]), seconds)
+        steps = [tracker.step(int(n[b]), int(wrong[b]), seconds) for b, tracker in enumerate(self._trackers)]
+        for basis, values in enumerate(steps):
             if values is not None:
-                self._set(basis, values)
-                moved = True
-                _log.info("basis %s follows the fibre, which has turned by %.3f rad", "ZX"[basis], tracker.turned_rad)
-        if moved:
-            self._tell()
-        return moved
+                turned_rad = self._trackers[basis].turned_rad
+                _log.info("basis %s follows the fibre, which has turned by %.3f rad", "ZX"[basis], turned_rad)
+        return self._move(steps)
 
     def home(self) -> None:
         """Ends the dither."""
-        for basis, tracker in enumerate(self._trackers):
-            self._set(basis, tracker.home() or {})
-        self._tell()
+        self._move([tracker.home() for tracker in self._trackers])
 
-    def _set(self, basis: int, values: Mapping[int, float]) -> None:
-        for number, value in values.items():
-            self._controllers[basis].set_retarder(number, value)
+    def _move(self, steps: Sequence[Mapping[int, float] | None]) -> bool:
+        """Sets the retarders of both bases; whether there was anything to do."""
+        which = [(basis, number) for basis, values in enumerate(steps) for number in values or ()]
+        if not which:
+            return False
+        self._moving(which)
+        for basis, number in which:
+            self._controllers[basis].set_retarder(number, (steps[basis] or {})[number])
+        self._moved()
+        return True
 
 
 def _from_here(sensitivity: Sensitivity, controller: PolarisationController) -> Sensitivity:

@@ -64,6 +64,22 @@ def test_what_tracking_moves_is_where_the_instruments_must_stand_and_no_more_tim
     assert not path.exists()
 
 
+def test_a_kill_while_tracking_moves_an_instrument_costs_no_calibration(tmp_path):
+    path = tmp_path / "bob.calibration.json"
+    kept = CalibrationFile(path, 60.0)
+    kept.save(LAST)
+    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.0, "retarder 0.2": 2.0})
+    aged(path, 50.0)
+    kept.moving(["retarder 0.1"])
+    assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.0, "retarder 0.2": 2.0}) is not None
+    assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.1, "retarder 0.2": 2.0}) is not None
+    assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.1, "retarder 0.2": 2.1}) is None, "not by tracking"
+    assert kept.load("this", {"delay 0": 10.0, "retarder 0.2": 2.0}) is None
+    assert time.time() - path.stat().st_mtime > 45.0
+    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.2, "retarder 0.2": 2.0})
+    assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.1, "retarder 0.2": 2.0}) is None
+
+
 class Gates:
     """A delay generator whose settings stay when the node is killed."""
 

@@ -6,7 +6,7 @@ from laboratory import Squeezers
 
 from qkdpp.node.calibrate.polarisation import PolarisationSettings, descend
 from qkdpp.node.calibrate.sensitivity import REACH, Sensitivity, sense
-from qkdpp.node.tracking import Tracker, TrackingSettings
+from qkdpp.node.tracking import Tracker, Tracking, TrackingSettings
 from qkdpp_drivers.sim.world.polarisation import STATES, Controller, Fibre
 
 MISALIGNMENT = 0.004
@@ -115,3 +115,32 @@ def test_no_retarder_is_sent_beyond_its_range() -> None:
     moves = [tracker.step(20_000, 200, 10.0) for _ in range(12)]
     assert any(move is None for move in moves)
     assert all(abs(value) <= 1.0 for move in moves if move for value in move.values())
+
+
+class Watched(Squeezers):
+    """Says what is done to it."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__(Controller())
+        self.said = said
+
+    def set_retarder(self, retarder: int, value: float) -> float:
+        self.said.append("set")
+        return super().set_retarder(retarder, value)
+
+
+def test_moves_are_told_before_the_first_and_after_the_last() -> None:
+    said: list[str] = []
+    flat = ((25.0, 0.0), (0.0, 25.0))
+    sensitivity = Sensitivity(retarders=(1, 2), values=(0.0, 0.0), curvature=flat)
+    tracking = Tracking(
+        (Watched(said), Watched(said)),
+        (sensitivity, sensitivity),
+        TrackingSettings(),
+        moving=lambda which: said.append(f"moving {which}"),
+        moved=lambda: said.append("moved"),
+    )
+    assert not tracking.step(np.array([10, 10]), np.array([0, 0]), 1.0)
+    assert said == []
+    assert tracking.step(np.array([20_000, 10]), np.array([200, 0]), 10.0)
+    assert said == ["moving [(0, 1), (0, 2)]", "set", "set", "moved"]
