@@ -16,9 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkdpp.core.tags import AS_PER_S, TimeTags, concatenate
+from qkdpp.timing.pair_track import DRIFT_PER_S
+from qkdpp.timing.pair_values import Expected
 
 MOST_BEGUN = 100
 """Intervals of which it is remembered where they began."""
+STEADY_S = 1e-6
+"""Where a lock says that an interval begins is never trusted more closely."""
+LONGEST_REACH_S = 1e-3
+"""A lock so old that the interval may begin further away says nothing."""
 
 
 class PairBlocks:
@@ -38,6 +44,7 @@ class PairBlocks:
         self._anchor = (0, begin_tick, 0.0)
         self._held: deque[TimeTags] = deque()
         self._begun: dict[int, int] = {}
+        self._locked = False
         self._newest = self._confirmed = -(1 << 62)
         self.next = 0
 
@@ -96,6 +103,20 @@ class PairBlocks:
         lost = tuple((max(a, begin) - begin, min(b, end) - begin) for a, b in tags.lost if a < end and b > begin)
         return replace(tags, ticks=tags.ticks[first:last] - begin, channel=tags.channel[first:last], lost=lost)
 
+    def expected(self, number: int) -> Expected | None:
+        """What the newest lock says of an interval that was given out just now; None before the first.
+
+        A rate that changes by twice the declared drift all the time has moved the clock by ``drift t^2`` after ``t``.
+        """
+        anchor, _, rate = self._anchor
+        if not self._locked:
+            return None
+        since_s = (number + 1 - anchor) * self._length * self.tick_as / AS_PER_S
+        reach_s = STEADY_S + DRIFT_PER_S * since_s**2
+        if reach_s > LONGEST_REACH_S:
+            return None
+        return Expected(reach_s=reach_s, rate=rate, max_change=2 * DRIFT_PER_S * since_s)
+
     def follow(self, number: int, offset_s: float, rate: float) -> None:
         """Interval ``number`` began ``offset_s`` too early against the peer's; this clock runs fast by ``rate``.
 
@@ -104,6 +125,7 @@ class PairBlocks:
         begun = self._begun.get(number)
         if begun is None or number < self._anchor[0]:
             return
+        self._locked = True
         self._anchor = (number, begun + round(offset_s * AS_PER_S / self.tick_as), rate)
         self._begun = {later: tick for later, tick in self._begun.items() if later > number}
 

@@ -31,7 +31,7 @@ from qkdpp.protocols import bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
 from qkdpp.protocols.parameters import Parameters
-from qkdpp.timing.pair_values import Matched
+from qkdpp.timing.pair_values import Expected, Matched
 
 _log = logging.getLogger("qkdpp.node")
 
@@ -223,13 +223,14 @@ class PairEnd:
         while self._now() < deadline and self._is_in(proposed.epoch) and not self._stop.is_set():
             with self._lock:
                 tags = None if self._blocks is None else self._blocks.take(proposed.number)
+                known = None if self._blocks is None else self._blocks.expected(proposed.number)
                 gone = self._blocks is not None and self._blocks.next > proposed.number and tags is None
             if tags is not None:
                 if (lost := lost_share(tags, self._block_s)) > MOST_LOST:
                     await self._refuse(proposed, f"{100 * lost:.0f} % of it is lost")
                     return
                 self.progress.doing = "distilling"
-                await self._open(proposed.block, proposed.number, tags)
+                await self._open(proposed.block, proposed.number, tags, known)
                 return
             if gone:
                 break
@@ -252,16 +253,17 @@ class PairEnd:
         with contextlib.suppress(LinkError):
             await self._runner.open(proposed.block, refused(), BlockLog(now=self._now))
 
-    async def _open(self, block: int, number: int, tags: TimeTags) -> None:
+    async def _open(self, block: int, number: int, tags: TimeTags, known: Expected | None = None) -> None:
         log = BlockLog(now=self._now)
         log.facts |= {"epoch": self._epoch, "tags": len(tags), "seconds": self._block_s}
         log.facts |= {"lost_share": lost_share(tags, self._block_s), "clicks": clicks(tags, self._detectors)}
         party = Party(role=self._role, parameters=self._parameters, entropy=self._recorder.entropy(block), log=log)
-        half = bbm92.alice if self._role == "alice" else bbm92.bob
+        alice = self._role == "alice"
+        half = bbm92.alice(tags, self._detectors, party) if alice else bbm92.bob(tags, self._detectors, party, known)
         self._intervals[block] = number
-        await asyncio.to_thread(self._recorder.tags, block, tags)
+        await asyncio.to_thread(self._recorder.tags, block, tags, known)
         try:
-            await self._runner.open(block, half(tags, self._detectors, party), log)
+            await self._runner.open(block, half, log)
         except LinkError as error:
             _log.warning("block %d is not begun: %s", block, error)
             self._intervals.pop(block, None)

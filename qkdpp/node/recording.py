@@ -25,6 +25,7 @@ from qkdpp.node.live_record import LiveRecord
 from qkdpp.node.randomness import RecordedEntropy, ReplayedEntropy, seal, sealing_key, unseal
 from qkdpp.sources import open_recording, read_all, write_recording
 from qkdpp.sources.batches import Metadata
+from qkdpp.timing.pair_values import Expected
 from qkdpp.timing.pulsed import PulsedParams
 
 FOLDER: Final = "recording"
@@ -84,12 +85,13 @@ class Recorder:
         self._entropies[block] = RecordedEntropy(OsEntropy())
         return self._entropies[block]
 
-    def tags(self, block: int, tags: TimeTags, cut: CutMeta | None = None) -> None:
-        """The tags of a block; ``cut`` says how those of a pulsed link are resolved."""
+    def tags(self, block: int, tags: TimeTags, how: CutMeta | Expected | None = None) -> None:
+        """The tags of a block, and how they are resolved."""
         if not self._section.tags:
             return
         path = self._folder / f"{block}.h5"
-        meta: Metadata = {} if cut is None else {"cut": msgspec.json.encode(cut).decode()}
+        name = "cut" if isinstance(how, CutMeta) else "known"
+        meta: Metadata = {} if how is None else {name: msgspec.json.encode(how).decode()}
         write_recording(path, [tags], format="hdf5", metadata=meta)
         path.chmod(0o600)
 
@@ -168,6 +170,18 @@ def open_sealed(run: Path, key: bytes, block: int) -> Opened:
 def read_tags(run: Path, block: int) -> TimeTags:
     """The tags of a block."""
     return read_all(open_recording(run / FOLDER / f"{block}.h5", format="hdf5"))
+
+
+def read_pairs(run: Path, block: int) -> tuple[TimeTags, Expected | None]:
+    """The tags of a block of pairs, and what was known of the clock."""
+    path = run / FOLDER / f"{block}.h5"
+    recording = open_recording(path, format="hdf5")
+    try:
+        known = recording.metadata.get("known")
+        expected = None if known is None else msgspec.json.decode(str(known), type=Expected)
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{path}: not the recording of a block of pairs ({error})") from error
+    return read_all(recording), expected
 
 
 def read_cut(run: Path, block: int, params: PulsedParams) -> tuple[Cut, PulsedParams, int]:

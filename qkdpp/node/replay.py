@@ -29,7 +29,7 @@ from qkdpp.node.assemble import timing_of
 from qkdpp.node.config import NodeFile, load_node
 from qkdpp.node.live_pulsed import resolve
 from qkdpp.node.randomness import sealing_key
-from qkdpp.node.recording import FOLDER, key_path, open_sealed, read_cut, read_tags
+from qkdpp.node.recording import FOLDER, key_path, open_sealed, read_cut, read_pairs
 from qkdpp.protocols import bb84, bbm92
 from qkdpp.protocols.block import BlockLog
 from qkdpp.protocols.distillation import Party
@@ -156,8 +156,10 @@ def _stage(run: Run, block: int) -> Stage[Bits]:
         log=BlockLog(now=time.monotonic),
     )
     if file.parameters.protocol == "bbm92" and file.receiver is not None:
-        half = bbm92.alice if file.node.role == "alice" else bbm92.bob
-        return half(read_tags(run.path, block), file.receiver.detectors(), party)
+        tags, known = read_pairs(run.path, block)
+        if file.node.role == "alice":
+            return bbm92.alice(tags, file.receiver.detectors(), party)
+        return bbm92.bob(tags, file.receiver.detectors(), party, known)
     if file.node.role == "alice":
         string = file.parameters.sync_string
         built = None if string is None else string.build()

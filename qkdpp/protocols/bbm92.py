@@ -25,7 +25,7 @@ from qkdpp.sifting import bbm92 as sifting
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing import pairs as timing
 from qkdpp.timing.blanking import blanked
-from qkdpp.timing.pair_values import PairParams
+from qkdpp.timing.pair_values import Expected, PairParams
 
 
 def pair_params(parameters: Parameters, detectors: Mapping[int, int]) -> PairParams:
@@ -44,20 +44,23 @@ def alice(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[B
     return (yield from _block(tags, detectors, party))
 
 
-def bob(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
-    """Bob's block: ``detectors`` maps instrument channels to 2 basis + bit."""
-    return (yield from _block(tags, detectors, party))
+def bob(tags: TimeTags, detectors: Mapping[int, int], party: Party, known: Expected | None = None) -> Stage[Bits]:
+    """Bob's block: ``detectors`` maps instrument channels to 2 basis + bit; ``known``: what he knows of his clock."""
+    return (yield from _block(tags, detectors, party, known))
 
 
-def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
+def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party, known: Expected | None = None) -> Stage[Bits]:
     log = party.log
     log.start()
     yield from hello(party)
-    coincidences = timing.alice if party.role == "alice" else timing.bob
     section = party.parameters.timing
     live = blanked(tags, detectors, dead_time_ns=section.dead_time_ns, window_ps=section.gate_ps)
     log.mark("blanked", len(live), len(tags) - len(live))
-    matched = yield from coincidences(live, pair_params(party.parameters, detectors), party.entropy)
+    params = pair_params(party.parameters, detectors)
+    if party.role == "alice":
+        matched = yield from timing.alice(live, params, party.entropy)
+    else:
+        matched = yield from timing.bob(live, params, party.entropy, known)
     log.facts["matched"] = matched
     log.mark("gated", len(matched), len(live) - len(matched))
     sift = sifting.alice if party.role == "alice" else sifting.bob

@@ -17,9 +17,9 @@ from qkdpp.timing.clock import Clock
 from qkdpp.timing.pair_delays import Calibration, Segment, calibrate
 from qkdpp.timing.pair_events import SUB, Events, near_pairs
 from qkdpp.timing.pair_messages import CalibrationSegment, decode_segment
-from qkdpp.timing.pair_search import Coarse, search
+from qkdpp.timing.pair_search import NEAR_ROOM_NS, Coarse, search, search_near
 from qkdpp.timing.pair_track import Line, Scale, Track, follow, slice_subs
-from qkdpp.timing.pair_values import Coincidences, PairParams
+from qkdpp.timing.pair_values import Coincidences, Expected, PairParams
 
 Ints = NDArray[np.int64]
 
@@ -54,52 +54,121 @@ class Found:
 
 
 def find_segment(
-    message: CalibrationSegment, events: Events, *, tick_as: int, origin_tick: int, params: PairParams
+    message: CalibrationSegment,
+    events: Events,
+    *,
+    tick_as: int,
+    origin_tick: int,
+    params: PairParams,
+    known: Expected | None = None,
 ) -> Found | None:
-    """Looks for a segment in the own clicks; None if no peak stands out.
+    """Looks for a segment in the own clicks, first where ``known`` says, then everywhere; None if no peak stands out.
 
     ``tick_as`` and ``origin_tick`` are the own tagger's tick and first tag.
     """
-    theirs = decode_segment(message)
-    ns, their_ns = tick_as / SUB * 1e-9, message.tick_as / SUB * 1e-9
-    apart_as = message.origin_tick * message.tick_as - origin_tick * tick_as + round(params.offset_hint_s * AS_PER_S)
-    expected = (apart_as * SUB + message.start * message.tick_as) // tick_as
-    length_ns = (message.stop - message.start) * their_ns
-    # the hint is meant for the start of the peer's recording; until the segment the rate moves it
-    range_ns = params.offset_range_s * 1e9 + params.max_rate * message.start * their_ns
-    near = events.between(expected - math.ceil(range_ns / ns), expected + math.ceil((range_ns + 2 * length_ns) / ns))
-    segment = Segment(
-        peer_ns=theirs.time.astype(np.float64) * their_ns,
-        peer_detector=theirs.detector,
-        own_ns=(near.time - expected).astype(np.float64) * ns,
-        own_detector=near.detector,
-        length_ns=length_ns,
-    ).without_echoes()
-    coarse = search(segment.peer_ns, segment.own_ns, length_ns=length_ns, range_ns=range_ns, max_rate=params.max_rate)
-    found = calibrate(segment, coarse, delay_range_ns=params.delay_range_ns) if coarse else None
-    if coarse is None or found is None:
-        return None
-    slot = message.slot_ticks * SUB
-    middle = (message.start + message.stop) // 2
-    slot_ns = slot * their_ns
-    own_ns = found.offset_ns + (middle - message.start) * their_ns * (1 + found.rate)
-    line = Line(
-        sub0=expected + round(own_ns / ns),
-        slot0=middle // slot,
-        fraction=(middle % slot) / slot - 0.5,
-        slots_per_sub=ns / (slot_ns * (1 + found.rate)),
-        phase_error_ns=found.spread_ns / math.sqrt(found.pairs),
-        rate_error=found.rate_error,
+    wanted = _Wanted(
+        message=message, theirs=decode_segment(message), events=events, tick_as=tick_as, origin_tick=origin_tick
     )
-    scale = Scale(
-        ns_per_sub=ns,
-        ns_per_slot=slot_ns,
-        spread_ns=max(found.spread_ns, slot_ns / 4),
-        slice_subs=slice_subs(
-            found.pairs / (length_ns * 1e-9), int(events.time[-1] - events.time[0]) * ns * 1e-9, ns * 1e-9
-        ),
-    )
-    return Found(message=message, coarse=coarse, calibration=found, line=line, scale=scale)
+    found = None if known is None else wanted.near(known, params)
+    return wanted.anywhere(params) if found is None else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Wanted:
+    """A segment, the own clicks it is looked for in, tick and first tag of the own tagger."""
+
+    message: CalibrationSegment
+    theirs: Events
+    events: Events
+    tick_as: int
+    origin_tick: int
+
+    @property
+    def units_ns(self) -> tuple[float, float]:
+        """Own sub-tick and the peer's."""
+        return self.tick_as / SUB * 1e-9, self.message.tick_as / SUB * 1e-9
+
+    @property
+    def length_ns(self) -> float:
+        """Of the segment."""
+        return (self.message.stop - self.message.start) * self.units_ns[1]
+
+    def near(self, known: Expected, params: PairParams) -> Found | None:
+        """Where an earlier lock says."""
+        message = self.message
+        since_as = message.origin_tick * message.tick_as + message.start * message.tick_as // SUB
+        start = self._start(round(since_as * known.rate))
+        reach_ns = known.reach_s * 1e9
+        room_ns = max(reach_ns, NEAR_ROOM_NS) + known.max_change * self.length_ns
+        segment = self._around(start, room_ns, room_ns + self.length_ns * (1 + known.rate))
+        coarse = search_near(
+            segment.peer_ns,
+            segment.own_ns,
+            length_ns=self.length_ns,
+            reach_ns=reach_ns,
+            rate=known.rate,
+            max_change=known.max_change,
+        )
+        return self._refined(segment, coarse, start, params)
+
+    def anywhere(self, params: PairParams) -> Found | None:
+        """Within the range and the rates of the parameters."""
+        start = self._start(round(params.offset_hint_s * AS_PER_S))
+        # the hint is meant for the start of the peer's recording; until the segment the rate moves it
+        range_ns = params.offset_range_s * 1e9 + params.max_rate * self.message.start * self.units_ns[1]
+        segment = self._around(start, range_ns, range_ns + 2 * self.length_ns)
+        coarse = search(
+            segment.peer_ns,
+            segment.own_ns,
+            length_ns=self.length_ns,
+            range_ns=range_ns,
+            max_rate=params.max_rate,
+        )
+        return self._refined(segment, coarse, start, params)
+
+    def _start(self, late_as: int) -> int:
+        """Own time at which the segment starts if the own clock shows so much more than the peer's."""
+        late_as += self.message.origin_tick * self.message.tick_as - self.origin_tick * self.tick_as
+        return (late_as * SUB + self.message.start * self.message.tick_as) // self.tick_as
+
+    def _around(self, start: int, before_ns: float, after_ns: float) -> Segment:
+        """The segment, with own clicks from so long before its expected start to so long after that."""
+        own_ns, peer_ns = self.units_ns
+        near = self.events.between(start - math.ceil(before_ns / own_ns), start + math.ceil(after_ns / own_ns))
+        return Segment(
+            peer_ns=self.theirs.time.astype(np.float64) * peer_ns,
+            peer_detector=self.theirs.detector,
+            own_ns=(near.time - start).astype(np.float64) * own_ns,
+            own_detector=near.detector,
+            length_ns=self.length_ns,
+        ).without_echoes()
+
+    def _refined(self, segment: Segment, coarse: Coarse | None, start: int, params: PairParams) -> Found | None:
+        """What a coarse peak leads to."""
+        found = calibrate(segment, coarse, delay_range_ns=params.delay_range_ns) if coarse else None
+        if coarse is None or found is None:
+            return None
+        message, time, (ns, their_ns) = self.message, self.events.time, self.units_ns
+        slot = message.slot_ticks * SUB
+        middle = (message.start + message.stop) // 2
+        slot_ns = slot * their_ns
+        own_ns = found.offset_ns + (middle - message.start) * their_ns * (1 + found.rate)
+        line = Line(
+            sub0=start + round(own_ns / ns),
+            slot0=middle // slot,
+            fraction=(middle % slot) / slot - 0.5,
+            slots_per_sub=ns / (slot_ns * (1 + found.rate)),
+            phase_error_ns=found.spread_ns / math.sqrt(found.pairs),
+            rate_error=found.rate_error,
+        )
+        pairs_hz = found.pairs / (self.length_ns * 1e-9)
+        scale = Scale(
+            ns_per_sub=ns,
+            ns_per_slot=slot_ns,
+            spread_ns=max(found.spread_ns, slot_ns / 4),
+            slice_subs=slice_subs(pairs_hz, int(time[-1] - time[0]) * ns * 1e-9, ns * 1e-9),
+        )
+        return Found(message=message, coarse=coarse, calibration=found, line=line, scale=scale)
 
 
 def cut_public(events: Events, found: Found, public: list[CalibrationSegment]) -> Events:

@@ -6,6 +6,9 @@ the number of trials makes by chance and lie well above the scatter of the
 correlation itself, which real detectors (echoes, dead time) make larger than
 Poisson. Specification: clock recovery, design rules for pair sources.
 
+Where an earlier lock says where to look, the differences of the tags are counted
+instead (:func:`search_near`); their peak must stand out by the same rule.
+
 Times here are float64 nanoseconds relative to the start of the segment (peer)
 and to the tick expected there (own): at most some seconds, so a double resolves
 them to better than a femtosecond.
@@ -19,6 +22,8 @@ from math import ceil, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from qkdpp.timing.pair_events import near_pairs
+
 Floats = NDArray[np.float64]
 
 BIN_NS = (2048.0, 512.0, 128.0, 32.0)
@@ -27,6 +32,13 @@ MAX_TRANSFORM = 1 << 21
 FIRST_EFFORT = 1 << 26
 """The search begins with the finest bins that cost at most so many (bins times rates)."""
 LAST_EFFORT = 1 << 31
+NEAR_BINS_NS = (32.0, 128.0, 512.0)
+"""Bin widths of a narrow search: the first by which it has to count little."""
+NEAR_LAGS = 1024
+"""A narrow search looks at no fewer lags: the peak must stand out from their scatter, which it is part of."""
+NEAR_ROOM_NS = (NEAR_LAGS / 2 + 2) * NEAR_BINS_NS[-1]
+MOST_COUNTED = 1 << 23
+"""Differences (times rates) that a narrow search counts at most."""
 MIN_PAIRS = 12
 """Fewer coincidences above the mean make no peak, whatever the scatter."""
 MARGIN = 2.0
@@ -96,19 +108,82 @@ def _search_bins(
     lags = total - template + 1
     if lags < 16:
         return None
-    peaks = _correlate(peer_ns, own_ns - first, bin_ns=bin_ns, grid=grid, template=template, lags=lags)
-    mean, deviation, top, lag, which = peaks
-    threshold = sqrt(2 * log(lags * grid.size)) + MARGIN
-    significance = (top - mean) / max(deviation, sqrt(max(mean, 1.0)))
-    if significance < threshold or top - mean < MIN_PAIRS or not unlikely(top, mean, deviation, lags * grid.size):
+    found = _correlate(peer_ns, own_ns - first, bin_ns=bin_ns, grid=grid, template=template, lags=lags)
+    return found.coarse(first, grid, bin_ns, lags)
+
+
+def search_near(
+    peer_ns: Floats, own_ns: Floats, *, length_ns: float, reach_ns: float, rate: float, max_change: float
+) -> Coarse | None:
+    """Looks for the segment where it is expected; None if nothing stands out there, or there is too much to count.
+
+    Args:
+        peer_ns: float64[a], the segment's tags from its start, sorted.
+        own_ns: float64[b], own tags from the tick expected at the segment's start, sorted.
+        length_ns: length of the segment.
+        reach_ns: the expectation may be wrong by so much either way; at least ``NEAR_LAGS`` lags are looked at.
+        rate: expected relative rate.
+        max_change: it may be wrong by so much either way.
+    """
+    if peer_ns.size < MIN_PAIRS or own_ns.size < MIN_PAIRS:
         return None
-    return Coarse(
-        offset_ns=first + lag * bin_ns,
-        rate=float(grid[which]),
-        bin_ns=bin_ns,
-        significance=significance,
-        threshold=threshold,
-    )
+    expected = peer_ns * (1 + rate)
+    for bin_ns in NEAR_BINS_NS:
+        lags = max(NEAR_LAGS, 2 * ceil(reach_ns / bin_ns))
+        steps = rates(max_change, length_ns, bin_ns)
+        half_ns = lags * bin_ns / 2
+        room_ns = half_ns + float(steps[-1]) * length_ns
+        counted = np.searchsorted(own_ns, expected + room_ns) - np.searchsorted(own_ns, expected - room_ns)
+        if int(counted.sum()) * steps.size <= MOST_COUNTED:
+            break
+    else:
+        return None
+    ia, ib = near_pairs(expected, own_ns, -room_ns, room_ns)
+    difference, since = own_ns[ib] - expected[ia] + half_ns, peer_ns[ia]
+    seen = _Seen()
+    for which, step in enumerate(steps):
+        lag = np.floor((difference - step * since) / bin_ns)
+        lag = lag[(lag >= 0) & (lag < lags)].astype(np.int64)
+        seen.add(np.bincount(lag, minlength=lags).astype(np.float64), 0, which)
+    return seen.coarse(bin_ns / 2 - half_ns, rate + steps, bin_ns, lags)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a search has seen: number, sum and sum of squares of the counts; the largest, its lag and its rate."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    top: float = -1.0
+    lag: int = 0
+    which: int = 0
+
+    def add(self, counts: NDArray[np.floating], begin: int, which: int) -> None:
+        """Counts of the lags from ``begin`` on at a rate."""
+        self.count += counts.size
+        self.total += float(counts.sum(dtype=np.float64))
+        self.squares += float(np.square(counts, dtype=np.float64).sum())
+        peak = int(np.argmax(counts))
+        if counts[peak] > self.top:
+            self.top, self.lag, self.which = float(counts[peak]), begin + peak, which
+
+    def coarse(self, first_ns: float, grid: Floats, bin_ns: float, lags: int) -> Coarse | None:
+        """The peak if it stands out; ``first_ns``: offset of the first lag."""
+        mean = self.total / self.count
+        deviation = sqrt(max(self.squares / self.count - mean**2, 0.0))
+        trials = lags * grid.size
+        threshold = sqrt(2 * log(trials)) + MARGIN
+        significance = (self.top - mean) / max(deviation, sqrt(max(mean, 1.0)))
+        if significance < threshold or self.top - mean < MIN_PAIRS or not unlikely(self.top, mean, deviation, trials):
+            return None
+        return Coarse(
+            offset_ns=first_ns + self.lag * bin_ns,
+            rate=float(grid[self.which]),
+            bin_ns=bin_ns,
+            significance=significance,
+            threshold=threshold,
+        )
 
 
 def unlikely(top: float, mean: float, deviation: float, trials: int) -> bool:
@@ -121,10 +196,8 @@ def unlikely(top: float, mean: float, deviation: float, trials: int) -> bool:
     return k > m and k - m - k * log(k / m) < log(1e-6 / trials)
 
 
-def _correlate(
-    peer_ns: Floats, own_ns: Floats, *, bin_ns: float, grid: Floats, template: int, lags: int
-) -> tuple[float, float, float, int, int]:
-    """Mean, standard deviation and maximum of the correlation over all lags and rates; lag and rate of the maximum."""
+def _correlate(peer_ns: Floats, own_ns: Floats, *, bin_ns: float, grid: Floats, template: int, lags: int) -> _Seen:
+    """The correlation over all lags and rates."""
     from scipy import fft  # noqa: PLC0415 - slow to import
 
     size = 1 << max(10, (2 * template + min(lags, MAX_TRANSFORM)).bit_length())
@@ -135,18 +208,11 @@ def _correlate(
         binned = np.bincount((peer_ns * (1 + rate) / bin_ns).astype(np.int64), minlength=size)[:size]
         templates.append(fft.rfft(binned.astype(np.float32)).conj())
     own = (own_ns / bin_ns).astype(np.int64)
-    count, total, squares, top, at = 0, 0.0, 0.0, -1.0, (0, 0)
+    seen = _Seen()
     for begin in range(0, lags, step):
         low, high = np.searchsorted(own, [begin, begin + size])
         block = fft.rfft(np.bincount(own[low:high] - begin, minlength=size).astype(np.float32))
         valid = min(step, lags - begin)
         for which, one in enumerate(templates):
-            c = fft.irfft(block * one, n=size)[:valid]
-            count += valid
-            total += float(c.sum(dtype=np.float64))
-            squares += float(np.square(c, dtype=np.float64).sum())
-            peak = int(np.argmax(c))
-            if c[peak] > top:
-                top, at = float(c[peak]), (begin + peak, which)
-    mean = total / count
-    return mean, sqrt(max(squares / count - mean**2, 0.0)), top, *at
+            seen.add(fft.irfft(block * one, n=size)[:valid], begin, which)
+    return seen

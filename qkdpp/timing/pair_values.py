@@ -45,6 +45,19 @@ class PairParams:
     max_segments: int = len(CENTRES)
 
 
+class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an earlier lock says of Bob's clock: tick zero of both recordings is the same moment, nearly.
+
+    Attributes:
+        reach_s: by which tick zero may be wrong, either way, until the end of the recording.
+        rate: by which Bob's clock runs fast; ``max_change``: it may be wrong by so much, either way.
+    """
+
+    reach_s: float
+    rate: float
+    max_change: float
+
+
 class PairCounters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where one party's tags went.
 

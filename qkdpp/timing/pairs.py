@@ -38,9 +38,9 @@ from qkdpp.timing.pair_messages import (
     slot_chunks,
 )
 from qkdpp.timing.pair_track import Track
-from qkdpp.timing.pair_values import CENTRES, Coincidences, Matched, PairCounters, PairParams
+from qkdpp.timing.pair_values import CENTRES, Coincidences, Expected, Matched, PairCounters, PairParams
 
-__all__ = ["Coincidences", "Matched", "PairCounters", "PairParams", "alice", "bob"]
+__all__ = ["Coincidences", "Expected", "Matched", "PairCounters", "PairParams", "alice", "bob"]
 
 Ints = NDArray[np.int64]
 
@@ -160,8 +160,10 @@ def alice(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched
     )
 
 
-def bob(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched]:
+def bob(tags: TimeTags, params: PairParams, entropy: Entropy, known: Expected | None = None) -> Stage[Matched]:
     """Bob's side: finds the clock from a public segment, follows it, says which slots he matched.
+
+    ``known`` says where to look first; whatever it says, what is not there is looked for everywhere.
 
     Raises:
         Abort: NO_LOCK if no segment shows a peak, or the slices beside it do not confirm it.
@@ -169,7 +171,7 @@ def bob(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched]:
     """
     events = detector_events(tags, params.detector_of_channel, entropy)
     origin_tick = int(tags.ticks[0]) if len(tags) else 0
-    found, public = yield from _calibrate(tags.tick_as, origin_tick, events, params)
+    found, public = yield from _calibrate(tags.tick_as, origin_tick, events, params, known)
     cut = cut_public(events, found, public)
     ns_to_ticks = 1000 * AS_PER_PS / tags.tick_as
     delay_ticks = found.calibration.own_delay_ns * ns_to_ticks
@@ -200,14 +202,14 @@ def bob(tags: TimeTags, params: PairParams, entropy: Entropy) -> Stage[Matched]:
 
 
 def _calibrate(
-    tick_as: int, origin_tick: int, events: Events, params: PairParams
+    tick_as: int, origin_tick: int, events: Events, params: PairParams, known: Expected | None
 ) -> Stage[tuple[Found, list[CalibrationSegment]]]:
     """Asks for segments until one shows a peak, and tells Alice her delays."""
     public: list[CalibrationSegment] = []
     for segment in range(min(params.max_segments, len(CENTRES)) if len(events) else 0):
         yield from send(CalibrationRequest(segment=segment))
         public.append((yield from receive(CalibrationSegment)))
-        found = find_segment(public[-1], events, tick_as=tick_as, origin_tick=origin_tick, params=params)
+        found = find_segment(public[-1], events, tick_as=tick_as, origin_tick=origin_tick, params=params, known=known)
         if found is not None:
             a, b, c, d = (found.calibration.peer_delay_ns * 1000).tolist()
             yield from send(CalibrationRequest(segment=segment, delays_ps=(a, b, c, d)))

@@ -128,6 +128,49 @@ def test_the_follower_s_intervals_stay_with_the_peer_s(rate: float, in_flight: i
     assert abs(cutter.begin(1000) - truth(1000)) <= 3
 
 
+@pytest.mark.parametrize("drift_per_s", [0.0, 4e-7, -4e-7])
+@pytest.mark.parametrize("late", [1, 3, 6])
+def test_what_a_lock_says_of_later_intervals_holds_while_the_rate_drifts(drift_per_s: float, late: int) -> None:
+    """A satellite pass changes the rate by 4e-7 a second at most; each block tells ``late`` intervals later."""
+    rate, length_s = 8e-6, 2.0
+    cutter = blocks(begin=0, length_s=length_s, most_blocks=1000)
+
+    def truth(number: int) -> float:
+        since = number * length_s
+        return (since * (1 + rate) + drift_per_s * since**2 / 2) * 1e18 / TICK_AS
+
+    begun: dict[int, int] = {}
+    for number in range(20):
+        begin = begun[number] = cutter.begin(number)
+        until = cutter.begin(number + 1) + 1
+        cutter.add(tags(until, until + 1, step=1))
+        cutter.confirm(until)
+        assert cutter.take(number) is not None
+        known = cutter.expected(number)
+        assert (known is None) == (number < late)
+        if known is not None:
+            slope = rate + drift_per_s * number * length_s
+            assert abs(truth(number) - begin) * TICK_AS / 1e18 <= known.reach_s < 2e-4
+            for end in (slope, slope + drift_per_s * length_s):
+                assert abs(end - known.rate) <= known.max_change
+        if number + 1 >= late:
+            ended = number + 1 - late
+            found = rate + drift_per_s * (ended + 0.5) * length_s
+            cutter.follow(ended, (truth(ended) - begun[ended]) * TICK_AS / 1e18, found)
+
+
+def test_a_lock_of_long_ago_says_nothing() -> None:
+    cutter = blocks(begin=0, length_s=2.0, most_blocks=1000)
+    assert cutter.expected(0) is None
+    cutter.add(tags(0, 2 * PER_S + 1, step=PER_S // 10))
+    cutter.confirm(2 * PER_S)
+    assert cutter.take(0) is not None
+    cutter.follow(0, 1e-3, 5e-6)
+    reach = [known.reach_s for k in range(100) if (known := cutter.expected(k)) is not None]
+    assert np.all(np.diff(reach) > 0)
+    assert 10 < len(reach) < 50
+
+
 # --- the pump -------------------------------------------------------------------------------------------------------
 
 

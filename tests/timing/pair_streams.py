@@ -14,7 +14,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.stage import Message, run_pair
 from qkdpp.core.tags import TimeTags
 from qkdpp.timing.pair_messages import MAX_TICK, AnnouncedSlots, decode_chunk
-from qkdpp.timing.pair_values import Matched, PairParams
+from qkdpp.timing.pair_values import Expected, Matched, PairParams
 from qkdpp.timing.pairs import alice, bob
 
 ALICE = {0: 0, 1: 1, 2: 2, 3: 3}
@@ -85,14 +85,16 @@ def kwiat(*, rate: float = 0.0, offset_s: float = 0.0, cut_s: float = 0.0) -> tu
     )
 
 
-def converse(a: TimeTags, b: TimeTags, **params: float) -> tuple[Matched, Matched, list[tuple[str, Message]]]:
+def converse(
+    a: TimeTags, b: TimeTags, known: Expected | None = None, **params: float
+) -> tuple[Matched, Matched, list[tuple[str, Message]]]:
     """Both parties against each other."""
     keyword = {k: int(v) if k in ("max_segments", "calibration_tags") else v for k, v in params.items()}
     left: Matched
     right: Matched
     left, right, said = run_pair(
         alice(a, PairParams(detector_of_channel=ALICE, **keyword), OsEntropy()),  # type: ignore[arg-type]
-        bob(b, PairParams(detector_of_channel=BOB, **keyword), OsEntropy()),  # type: ignore[arg-type]
+        bob(b, PairParams(detector_of_channel=BOB, **keyword), OsEntropy(), known),  # type: ignore[arg-type]
     )
     return left, right, said
 
