@@ -63,8 +63,12 @@ def readings(bench: Bench) -> dict[str, float]:
     """What the loops set, as the instruments say it is now."""
     found = {f"delay {detector}": device.delay_ps(channel) for detector, (device, channel) in bench.gate_delays.items()}
     for basis, controller in enumerate(bench.controllers or ()):
-        found |= {f"retarder {basis}.{number}": controller.retarder(number) for number in controller.retarders}
+        found |= {_retarder(basis, number): controller.retarder(number) for number in controller.retarders}
     return found
+
+
+def _retarder(basis: int, number: int) -> str:
+    return f"retarder {basis}.{number}"
 
 
 class _Gates:
@@ -140,6 +144,7 @@ class Calibrator:
             _log.info("the last calibration holds (%s)", reason)
             self._delays_ps = None if last.delays_ps is None else np.array(last.delays_ps)
             self._sensitivities = last.sensitivities
+            self._stand_best(last)
             return replace(self._timing, known_delay_ticks=last.known_delay_ticks)
         self._kept.discard()
         self._sensitivities = None
@@ -190,9 +195,25 @@ class Calibrator:
             controllers,
             self._sensitivities,
             self._section.tracking,
-            moving=lambda which: self._kept.moving(f"retarder {basis}.{number}" for basis, number in which),
-            moved=lambda: self._kept.follow(readings(self._bench)),
+            moving=lambda which: self._kept.moving(_retarder(*one) for one in which),
+            moved=self._follow,
         )
+
+    def _follow(self, best: Mapping[tuple[int, int], float]) -> None:
+        """Controllers have been moved; this is where they would stand best."""
+        self._kept.follow(readings(self._bench), {_retarder(*one): value for one, value in best.items()})
+
+    def _stand_best(self, last: LastCalibration) -> None:
+        """Whoever was killed had no time to move the controllers back from what tracking was trying."""
+        if not last.best:
+            return
+        self._kept.moving(last.best)
+        best = {}
+        for basis, controller in enumerate(self._bench.controllers or ()):
+            for number in controller.retarders:
+                if (name := _retarder(basis, number)) in last.best:
+                    best[basis, number] = controller.set_retarder(number, last.best[name])
+        self._follow(best)
 
     def watch(self) -> DelayWatch:
         """What sees delays move between scans: since the newest one, whatever else was calibrated meanwhile."""

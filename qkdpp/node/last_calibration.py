@@ -30,6 +30,7 @@ class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
         asked: the configuration, as text.
         readings: settings of the instruments when the loops had ended or tracking last moved them, as read back.
         moving: those that tracking has begun to move since; they stand somewhere near.
+        best: where tracking believes them to stand best: it tries settings beside that one.
         delays_ps: optimal gate delays by detector; None without a delay scan.
         known_delay_ticks: delays by channel.
         sensitivities: of the polarisation controllers, rectilinear and diagonal; None where they were not measured.
@@ -41,6 +42,7 @@ class LastCalibration(msgspec.Struct, frozen=True, kw_only=True):
     known_delay_ticks: dict[int, float]
     sensitivities: tuple[Sensitivity, Sensitivity] | None = None
     moving: list[str] = []
+    best: dict[str, float] = {}
 
 
 class CalibrationFile:
@@ -60,9 +62,9 @@ class CalibrationFile:
         """Tracking is about to move these a little: whoever is killed on the way goes on from where they stand."""
         self._change(moving=list(names))
 
-    def follow(self, readings: Mapping[str, float]) -> None:
+    def follow(self, readings: Mapping[str, float], best: Mapping[str, float]) -> None:
         """Instruments were moved by tracking: it holds as long as before, if it still does, where they stand now."""
-        self._change(readings=dict(readings), moving=[])
+        self._change(readings=dict(readings), moving=[], best=dict(best))
 
     def _change(self, **fields: object) -> None:
         """Without winning time."""

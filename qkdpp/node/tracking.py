@@ -99,6 +99,10 @@ class Tracker:
         """The setting that is believed to be best."""
         return self._move(-self._state[:2])
 
+    def best(self) -> dict[int, float]:
+        """The same, staying where it is; where it began if that is out of reach."""
+        return self._setting(-self._state[:2]) or self._setting(np.zeros(2)) or {}
+
     def _learn(self, rate: float, noise: float, walk: float) -> None:
         """One measurement: the filter, with the curvature's mean and variance taken into account."""
         self._spread += np.diag([walk, walk, FLOOR_WALK_PER_SQRT_S**2 * self._seconds])
@@ -112,10 +116,15 @@ class Tracker:
 
     def _move(self, moved: NDArray[np.float64]) -> dict[int, float] | None:
         """Sets out; stays where the way is too far or ends."""
+        values = self._setting(moved)
+        if values is not None:
+            self._moved = moved
+        return values
+
+    def _setting(self, moved: NDArray[np.float64]) -> dict[int, float] | None:
         values = self._centre + self._per_rad @ moved * (self._high - self._low)
         if np.hypot(*moved) > MOST_RAD or (values < self._low).any() or (values > self._high).any():
             return None
-        self._moved = moved
         return dict(zip(self._retarders, values.tolist(), strict=True))
 
 
@@ -127,7 +136,7 @@ class Tracking:
         sensitivities: theirs, of the newest calibration.
         settings: see :class:`TrackingSettings`.
         moving: is called before controllers are moved, with (basis, retarder) of each.
-        moved: is called when they have been moved.
+        moved: is called when they have been moved, with the setting that is believed to be best, by (basis, retarder).
     """
 
     def __init__(
@@ -136,7 +145,7 @@ class Tracking:
         sensitivities: tuple[Sensitivity, Sensitivity],
         settings: TrackingSettings,
         moving: Callable[[list[tuple[int, int]]], None] = lambda which: None,
-        moved: Callable[[], None] = lambda: None,
+        moved: Callable[[dict[tuple[int, int], float]], None] = lambda best: None,
     ) -> None:
         self._controllers, self._moving, self._moved = controllers, moving, moved
         self._trackers = [
@@ -165,7 +174,8 @@ class Tracking:
         self._moving(which)
         for basis, number in which:
             self._controllers[basis].set_retarder(number, (steps[basis] or {})[number])
-        self._moved()
+        best = {(b, n): value for b, tracker in enumerate(self._trackers) for n, value in tracker.best().items()}
+        self._moved(best)
         return True
 
 

@@ -5,14 +5,16 @@ import time
 
 import numpy as np
 import pytest
+from laboratory import Squeezers
 
 from qkdpp.node import calibration
 from qkdpp.node.calibrate.delay_scan import DelayScan
-from qkdpp.node.calibration import Bench, Calibrator
+from qkdpp.node.calibration import Bench, Calibrator, readings
 from qkdpp.node.config import CalibrationSection
 from qkdpp.node.last_calibration import CalibrationFile, LastCalibration
 from qkdpp.node.monitors import AlarmSettings
 from qkdpp.timing.pulsed import PulsedParams
+from qkdpp_drivers.sim.world.polarisation import Controller
 
 LAST = LastCalibration(
     asked="this", readings={"delay 0": 10.0}, delays_ps=[1.0, 2.0, 3.0, 4.0], known_delay_ticks={1: 5}
@@ -55,12 +57,12 @@ def test_what_tracking_moves_is_where_the_instruments_must_stand_and_no_more_tim
     kept = CalibrationFile(path, 60.0)
     kept.save(LAST)
     aged(path, 50.0)
-    kept.follow({"delay 0": 11.0})
+    kept.follow({"delay 0": 11.0}, {})
     assert kept.load("this", {"delay 0": 10.0}) is None
     assert kept.load("this", {"delay 0": 11.0}) is not None
     assert time.time() - path.stat().st_mtime > 45.0
     kept.discard()
-    kept.follow({"delay 0": 12.0})
+    kept.follow({"delay 0": 12.0}, {})
     assert not path.exists()
 
 
@@ -68,7 +70,7 @@ def test_a_kill_while_tracking_moves_an_instrument_costs_no_calibration(tmp_path
     path = tmp_path / "bob.calibration.json"
     kept = CalibrationFile(path, 60.0)
     kept.save(LAST)
-    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.0, "retarder 0.2": 2.0})
+    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.0, "retarder 0.2": 2.0}, {})
     aged(path, 50.0)
     kept.moving(["retarder 0.1"])
     assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.0, "retarder 0.2": 2.0}) is not None
@@ -76,7 +78,7 @@ def test_a_kill_while_tracking_moves_an_instrument_costs_no_calibration(tmp_path
     assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.1, "retarder 0.2": 2.1}) is None, "not by tracking"
     assert kept.load("this", {"delay 0": 10.0, "retarder 0.2": 2.0}) is None
     assert time.time() - path.stat().st_mtime > 45.0
-    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.2, "retarder 0.2": 2.0})
+    kept.follow({"delay 0": 10.0, "retarder 0.1": 1.2, "retarder 0.2": 2.0}, {})
     assert kept.load("this", {"delay 0": 10.0, "retarder 0.1": 1.1, "retarder 0.2": 2.0}) is None
 
 
@@ -85,6 +87,7 @@ class Gates:
 
     def __init__(self):
         self.values = dict.fromkeys("ABCD", 0.0)
+        self.controllers = (Squeezers(Controller()), Squeezers(Controller()))
 
     def delay_ps(self, channel):
         return self.values[channel]
@@ -104,7 +107,7 @@ def killed_and_started(tmp_path, monkeypatch):
 
     monkeypatch.setattr(calibration, "scan_delays", scan)
     monkeypatch.setattr(calibration.plots, "plot_delay_scan", lambda found, path: None)
-    bench = Bench(tagger=None, gate_delays={d: (gates, "ABCD"[d]) for d in range(4)}, controllers=None)
+    bench = Bench(tagger=None, gate_delays={d: (gates, "ABCD"[d]) for d in range(4)}, controllers=gates.controllers)
     timing = PulsedParams(
         method="sync",
         pulse_period_as=10**9,
@@ -133,6 +136,23 @@ def test_a_killed_node_does_not_scan_again(killed_and_started):
     first = start().run(lambda mode: 0, "start")
     assert start().run(lambda mode: 0, "start") == first
     assert start().run(lambda mode: 0, "link") == first
+    assert len(scans) == 1
+
+
+def test_a_killed_node_goes_on_from_the_best_setting_and_not_from_what_tracking_tried(killed_and_started, tmp_path):
+    start, scans, gates = killed_and_started
+    start().run(lambda mode: 0, "start")
+    kept = CalibrationFile(tmp_path / "bob.calibration.json", 60.0)
+    kept.moving(["retarder 0.2", "retarder 1.4"])
+    gates.controllers[0].set_retarder(2, 300.0)
+    gates.controllers[1].set_retarder(4, -200.0)
+    bench = Bench(tagger=None, gate_delays={d: (gates, "ABCD"[d]) for d in range(4)}, controllers=gates.controllers)
+    kept.follow(readings(bench), {"retarder 0.2": 120.0, "retarder 1.4": -80.0})
+    for _ in range(2):
+        start().run(lambda mode: 0, "start")
+        assert gates.controllers[0].retarder(2) == 120.0
+        assert gates.controllers[1].retarder(4) == -80.0
+    assert gates.controllers[0].retarder(1) == 0.0
     assert len(scans) == 1
 
 

@@ -138,9 +138,10 @@ def test_moves_are_told_before_the_first_and_after_the_last() -> None:
         (sensitivity, sensitivity),
         TrackingSettings(),
         moving=lambda which: said.append(f"moving {which}"),
-        moved=lambda: said.append("moved"),
+        moved=lambda best: said.append(f"moved, best {best}"),
     )
     assert not tracking.step(np.array([10, 10]), np.array([0, 0]), 1.0)
     assert said == []
     assert tracking.step(np.array([20_000, 10]), np.array([200, 0]), 10.0)
-    assert said == ["moving [(0, 1), (0, 2)]", "set", "set", "moved"]
+    assert said == ["moving [(0, 1), (0, 2)]", "set", "set", said[-1]]
+    assert said[-1].startswith("moved, best {(0, 1): ")
