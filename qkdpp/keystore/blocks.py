@@ -128,7 +128,7 @@ def release(db: sqlite3.Connection, line: Line, up_to: int, capacity: int, now: 
     """Makes ready blocks up to a number usable; which they are. What the cursor has passed over is burned."""
     rows = db.execute(
         f"SELECT b.id, b.number, b.number < c.block FROM {WITH_CURSOR}"  # noqa: S608
-        " WHERE b.link = ? AND b.state = 'ready' AND b.number <= ? ORDER BY b.number",
+        " WHERE b.link = ? AND b.dir IN (0, 1) AND b.state = 'ready' AND b.number <= ? ORDER BY +b.number",
         (line.id, up_to),
     ).fetchall()
     for block, number, passed in rows:
@@ -162,7 +162,7 @@ def age(db: sqlite3.Connection, line: Line, now: int) -> int:
     """Destroys blocks past their time and forgets the rows of those that are gone; bytes that expired."""
     old = db.execute(
         f"SELECT b.id, b.number, b.state, {LEFT}, b.nbytes FROM {WITH_CURSOR}"  # noqa: S608
-        f" WHERE b.link = ? AND b.not_after <= ? AND b.state IN {LIVE}",
+        f" WHERE b.link = ? AND b.dir IN (0, 1) AND b.not_after <= ? AND b.state IN {LIVE}",
         (line.id, now),
     ).fetchall()
     expired = 0
@@ -213,7 +213,7 @@ def drop_idle(db: sqlite3.Connection, current_datakey: int) -> list[int]:
 def numbers(db: sqlite3.Connection, line: Line, state: str) -> dict[int, int]:
     """Bits of the blocks in a state, by number, in order."""
     rows = db.execute(
-        "SELECT number, nbits FROM block WHERE link = ? AND dir IN (0, 1) AND state = ? ORDER BY number",
+        "SELECT number, nbits FROM block WHERE link = ? AND dir IN (0, 1) AND state = ? ORDER BY +number",
         (line.id, state),
     )
     return dict(rows.fetchall())

@@ -67,6 +67,8 @@ CREATE TABLE event (
 CREATE TRIGGER event_stays BEFORE UPDATE ON event BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER event_never_goes BEFORE DELETE ON event BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
+ADDED: Final = "CREATE INDEX IF NOT EXISTS block_ended ON block (link, not_after) WHERE datakey IS NULL"
+"""Came later; a store made before gets it when it is opened."""
 
 
 class Folder:
@@ -121,6 +123,8 @@ class Folder:
                 db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
             elif version != VERSION:
                 raise FormatError(f"{path}: a key store of version {version}; this program knows version {VERSION}")
+            if create:
+                db.execute(ADDED)
         except sqlite3.DatabaseError as error:
             db.close()
             raise FormatError(

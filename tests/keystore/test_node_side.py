@@ -1,5 +1,6 @@
 """What a live node asks of a store: pending, ready, resting, released; burned keys never come back."""
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,39 @@ def test_old_numbers_are_forgotten_but_not_taken_again(ends: Ends) -> None:
         ends.a.stage(2, key(2))
     ends.a.burn(2, "why")
     assert ends.a.held(2) is None
+
+
+def test_work_does_not_grow_with_blocks_that_are_gone(ends: Ends) -> None:
+    """In the steps of SQLite's machine; a month of blocks of 10 s leaves 260,000 rows."""
+    n_rows, steps = 10_000, [0]
+    later = ends.now + 10**15
+
+    def before(db: sqlite3.Connection) -> None:
+        db.executemany(
+            "INSERT INTO block (link, number, dir, nbits, nbytes, born, not_after, state)"
+            " VALUES (?, ?, ?, 80, 10, 0, ?, 'gone')",
+            [(ends.a.line.id, number, number & 1, later) for number in range(n_rows)],
+        )
+        db.execute("DROP INDEX block_ended")
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    ends.stores["kme-a"].submit("test", before).result(OUT_S)
+    ends.stores["kme-a"].close()
+    store = ends.open("kme-a")
+    ends.fill(n_rows, n_rows + 1)
+    store.submit("test", lambda db: db.set_progress_handler(count, 10)).result(OUT_S)
+    store.expire().result(OUT_S)
+    assert ends.a.pending() == {}
+    assert ends.a.resting() == ends.a.release(n_rows + 1) == []
+    assert ends.a.status().result(OUT_S).available == 64
+    ends.meet()
+    for master, here in (("kme-a", "kme-b"), ("kme-b", "kme-a")):
+        ends.fetch(here, "sae-b", ends.hand_over(master, 1, 32)[0].key_ids)
+    assert ends.a.grant().result(OUT_S) is None
+    assert 10 * steps[0] < n_rows
 
 
 def test_a_halted_link_gives_nothing_out_until_the_store_is_opened_anew(ends: Ends) -> None:
