@@ -45,8 +45,10 @@ class Fault(msgspec.Struct, frozen=True):
     QoS: Granted | None = None
 
     def __str__(self) -> str:
-        told = "; ".join(f"{name}: {value}" for detail in self.details for name, value in detail.items())
-        return f"{self.message} ({told})" if told else self.message
+        told = [f"{name}: {value}" for detail in self.details for name, value in detail.items()]
+        if self.QoS is not None:
+            told.append(f"can be met: {msgspec.json.encode(self.QoS).decode()}")
+        return f"{self.message} ({'; '.join(told)})" if told else self.message
 
 
 class DeliveryError(QkdppError):

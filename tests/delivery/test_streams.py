@@ -99,6 +99,7 @@ def test_quality_that_cannot_be_met_is_answered_by_an_offer(world: World) -> Non
         assert (refused.value.code, refused.value.status) == (400, 7)
         offer = refused.value.offer
         assert offer is not None
+        assert '"Key_chunk_size":8' in str(refused.value), "a person sees it too"
         assert (offer.Key_chunk_size, offer.Min_bps) == (8, BLOCK_BYTES * 8 // 10)
         assert (offer.Timeout, offer.TTL, offer.Metadata_mimetype) == (100, 86400, "application/json")
         quality = {name: getattr(offer, name) for name in offer.__struct_fields__}
