@@ -93,7 +93,8 @@ def _say(ended: Calibrated, where: Path) -> None:
 
     for found in ended.results.values():
         print("\n".join(describe(found)), end="\n\n")
-    print(f"results and figures: {where}")
+    if ended.results:
+        print(f"results and figures: {where}")
 
 
 def _say_json(ended: Calibrated, where: Path) -> None:

@@ -49,6 +49,7 @@ MOST_TOLD_BYTES: Final = 2000
 _ALTERED: Final = "somebody alters messages, or the two pools are not copies of one another"
 CHUNK_BYTES: Final = 1 << 20
 """What :meth:`Session.outgoing` gives at once, unless one frame is larger."""
+_COPIES: Final = "see that both nodes name their own copy of one pool"
 _ABROAD: Final = (State.AGREED, State.RUNNING, State.DRAINING)
 
 
@@ -336,7 +337,7 @@ class Session:
             return self._doubt(AbortReason.PARAMETERS_DIFFER, str(differing), "; ".join(differing))
         seen = PeerSeen(incarnation=theirs.incarnation, sent=theirs.sent, accepted=theirs.accepted)
         if wrong := self._pool.check_peer(seen):
-            return self._doubt(AbortReason.AUTHENTICATION_FAILED, wrong, wrong)
+            return self._doubt(AbortReason.AUTHENTICATION_FAILED, wrong, _COPIES)
         received = theirs.received.get(self.incarnation, 0)
         known = [stream for stream in self._present_streams() if stream.peer == theirs.incarnation]
         if known and not known[0].fits(received):

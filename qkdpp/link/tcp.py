@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qkdpp.core.errors import ConfigError
+from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.stage import Message
 from qkdpp.link.events import Down, Event, Up
 from qkdpp.link.session import DEAD_S, Session
@@ -29,6 +30,7 @@ LONGEST_PAUSE_S: Final = 1.0
 """Between two connections that the listening side takes, unless they prove themselves."""
 SILENT_S: Final = 2.0
 """A connection on which nothing was heard for so long gives way to a new one."""
+_STRANGER: Final = "if it stays so, see whether link.authority there has signed link.certificate here"
 _TICK_S: Final = 0.2
 _READ_BYTES: Final = 1 << 18
 
@@ -46,6 +48,9 @@ class TlsFiles:
 
     def context(self, *, server: bool) -> ssl.SSLContext:
         """TLS 1.3, certificates of ``authority`` alone, asked of both sides. ConfigError if a file does not serve."""
+        for path in (self.authority, self.certificate, self.key):
+            if not path.is_file():
+                raise ConfigError(f"{path}: no such file; `qkdpp pki` makes files for trials")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = not server
@@ -129,7 +134,7 @@ class TcpLink:
     # The connection.
 
     async def run(self) -> None:
-        """Listens or connects until the link is closed or has failed for good. OSError if it cannot listen."""
+        """Listens or connects until the link is closed or has failed for good. InputError if it cannot listen."""
         server = await self._listen() if self._address.listen else None
         serve, stop = asyncio.create_task(self._serve()), asyncio.create_task(self._stop.wait())
         try:
@@ -166,7 +171,11 @@ class TcpLink:
 
     async def _listen(self) -> asyncio.Server:
         where = self._address
-        server = await asyncio.start_server(self._arrived, where.host, where.port, ssl=self._context)
+        try:
+            server = await asyncio.start_server(self._arrived, where.host, where.port, ssl=self._context)
+        except OSError as error:
+            what = f"link.listen: cannot listen at {where.host}:{where.port} ({os.strerror(error.errno or 0)})"
+            raise InputError(f"{what}; does another node run already? If not, name another port at both") from error
         self.port = server.sockets[0].getsockname()[1]
         return server
 
@@ -199,7 +208,7 @@ class TcpLink:
     async def _converse(self, connection: _Connection) -> None:
         """One connection, from greeting to end."""
         reader, writer = connection
-        self._current = writer
+        self._current, heard_s = writer, self._heard_s
         self.session.connected(self._now())
         tasks = [asyncio.create_task(part) for part in (self._read(reader), self._write(writer), self._tick())]
         try:
@@ -215,7 +224,10 @@ class TcpLink:
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1.0)
             reasons = [str(end) or type(end).__name__ for end in ends if isinstance(end, OSError)]
-            self._tell(self.session.disconnected(next(iter(reasons), "the connection was closed")))
+            reason = next(iter(reasons), "the connection was closed")
+            if self._tls is not None and self._heard_s == heard_s:
+                reason = f"{reason} before the other end said anything; {_STRANGER}"
+            self._tell(self.session.disconnected(reason))
         for end in ends:
             if isinstance(end, Exception) and not isinstance(end, OSError):
                 raise end

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -280,7 +280,8 @@ def load_node(path: Path) -> NodeFile:
     """Reads a node file; ConfigError names file, field and remedy."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = msgspec.convert(tomllib.loads(text), _Document)
+        table = tomllib.loads(text)
+        document = msgspec.convert(table, _Document)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `qkdpp init --live FOLDER` writes a pair of them") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -288,7 +289,7 @@ def load_node(path: Path) -> NodeFile:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {str(error).replace('`', '').replace('$.', '')}") from error
+        raise ConfigError(f"{path}: {str(error).replace('`', '').replace('$.', '')}{_meant(table)}") from error
     if document.format != FORMAT:
         raise ConfigError(f"{path}: format = {document.format}, this version reads format = {FORMAT}")
     parameters = Parameters(
@@ -309,6 +310,15 @@ def load_node(path: Path) -> NodeFile:
     return result
 
 
+def _meant(document: dict[str, Any]) -> str:
+    """What a file that is no node file is instead."""
+    for name, what in _OTHERS.items():
+        if "node" not in document and name in document:
+            return f"; this is {what}, not a node file such as alice.toml"
+    return ""
+
+
+_OTHERS = {"server": "a delivery file, for `qkdpp serve`", "instruments": "a laboratory", "alice": "a run.toml"}
 _OWN = (
     "node",
     "link",

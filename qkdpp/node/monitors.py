@@ -139,6 +139,15 @@ def judge_abort(reason: AbortReason) -> list[Alarm]:
     return []
 
 
+def shown_over(*, key: bool, judged: bool) -> tuple[str, ...]:
+    """Alarms that a block shows to be over: by its ``key``, at both nodes, and where it was ``judged``."""
+    by_key = ("qber_high",) if key else ()
+    return (*by_key, *_BLOCK_ALARMS) if judged else by_key
+
+
+_BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "data_loss", "dark_counts")
+
+
 def _imbalance(block: BlockFigures, settings: AlarmSettings) -> list[Alarm]:
     found = []
     for basis in (0, 1):

@@ -37,6 +37,7 @@ from qkdpp.node.monitors import (
     judge_state,
     no_current,
     pool_from_discarded,
+    shown_over,
 )
 from qkdpp.node.quarantine import LiveStore, Quarantine
 from qkdpp.node.rundir import RunFolder
@@ -208,10 +209,8 @@ class Node:
             self._alarm(judge_abort(end.result.reason))
             self._peer_drops(str(end.result.evidence.get("peer_reason", "")))
         figures = figures_of(end, self._parameters, self.status.role)
-        if figures is not None:
-            found = judge_block(figures, self._alarms)
-            over = _BLOCK_ALARMS if isinstance(end.result, Aborted) else (*_BLOCK_ALARMS, "qber_high")
-            self._alarm(found, cleared=over)
+        found = [] if figures is None else judge_block(figures, self._alarms)
+        self._alarm(found, cleared=shown_over(key=not isinstance(end.result, Aborted), judged=figures is not None))
         if why := self._triggers.see(end, figures):
             self._service.recalibrate(why, _epoch(end))
 
@@ -376,7 +375,7 @@ class Node:
         if not event.resumed:
             _log.info("the link is up, in a new session")
             if self._quarantine.stopped:
-                self._send(SecurityAlarm(name="standing", message="a security alarm stands here", blocks=[]))
+                self._send(SecurityAlarm(name="standing", message="a security alarm of before still stands", blocks=[]))
             elif self.status.role == "bob" and self._released >= 0:
                 self._send(Release(up_to=self._released))
             if self._unseen:
@@ -441,4 +440,3 @@ def _current_a(meter: CurrentMeter) -> float | DeviceError:
 
 _SUSPECT = "link_suspect"
 _PEER_INSTRUMENT = AbortReason.INSTRUMENT_FAILED.value
-_BLOCK_ALARMS = ("rate_low", "rate_high", "double_clicks", "qber_warning", "data_loss", "dark_counts")

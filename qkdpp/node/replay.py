@@ -78,6 +78,10 @@ def open_run(path: Path, key: Path | None) -> Run:
     Raises:
         InputError: no such folder, nothing was recorded, or there is no key.
     """
+    if not (path / "node.toml").exists():
+        raise InputError(
+            f"{path}: not the run folder of a node (no node.toml in it); name one, as `qkdpp run` printed it"
+        )
     file = load_node(path / "node.toml")
     if not any((path / FOLDER).glob("*.sealed")):
         raise InputError(f"{path}: no randomness was recorded (recording.entropy = true in the node file records it)")

@@ -100,8 +100,7 @@ def run_node(
     the store of ``store``.
 
     Raises:
-        InputError: the file, a device, the pool or the store does not serve.
-        OSError: it cannot listen.
+        InputError: the file, a device, the pool or the store does not serve, or it cannot listen.
     """
     with assembled(file, store, now=time.monotonic, watchers=watchers, alarms=alarms) as made:
         asyncio.run(_until_the_end(made.node, duration_s, served, alarms))

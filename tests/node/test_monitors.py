@@ -18,6 +18,7 @@ from qkdpp.node.monitors import (
     judge_darks,
     judge_delays,
     judge_state,
+    shown_over,
 )
 from qkdpp.node.node import taken
 
@@ -120,6 +121,16 @@ def test_an_alarm_that_comes_while_others_are_taken_is_not_lost() -> None:
     pending = Busy([alarm("one"), alarm("two")])
     assert [found.name for found in taken(pending)] == ["one", "two"]
     assert [left.name for left in pending] == ["late", "late"]
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_an_error_rate_that_was_too_high_is_over_with_the_next_key_also_where_nothing_is_detected(judged: bool) -> None:
+    board = Board()
+    board.see(judge_abort(AbortReason.QBER_TOO_HIGH))
+    board.see([], cleared=shown_over(key=False, judged=judged))
+    assert list(board.standing) == ["qber_high"]
+    board.see([], cleared=shown_over(key=True, judged=judged))
+    assert not board.standing
 
 
 def test_a_security_alarm_stands_until_a_person_confirms_it() -> None:

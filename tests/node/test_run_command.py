@@ -40,6 +40,21 @@ def test_a_file_that_is_missing_says_how_to_get_one(tmp_path):
     assert "init --live" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "said"), [("kme-alice.toml", "qkdpp serve"), ("lab.toml", "laboratory")])
+def test_another_kind_of_file_is_named(folder, name, said):
+    done = qkdpp("run", str(folder / name))
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_certificate_that_is_missing_is_named(folder):
+    (folder / "pki" / "bob.pem").unlink()
+    with laboratory(folder):
+        done = qkdpp("run", str(folder / "bob.toml"))
+    assert done.returncode == 2
+    assert "bob.pem: no such file" in done.stderr
+
+
 def test_a_node_needs_a_store(folder):
     without(folder / "alice.toml", "store")
     done = qkdpp("run", str(folder / "alice.toml"))
@@ -68,8 +83,7 @@ def test_a_port_that_is_taken_is_said(folder):
     with laboratory(folder), socket.create_server(("127.0.0.1", port)):
         done = qkdpp("run", str(folder / "alice.toml"), "--json")
     assert done.returncode == 2
-    assert str(port) in done.stderr
-    assert "address already in use" in done.stderr
+    assert f"link.listen: cannot listen at 127.0.0.1:{port} (Address already in use)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -119,6 +133,12 @@ def test_a_run_without_a_recording_cannot_be_replayed(folder):
     done = qkdpp("replay", str(run))
     assert done.returncode == 2
     assert "recording.entropy" in done.stderr
+
+
+def test_a_folder_that_is_no_run_cannot_be_replayed(folder):
+    done = qkdpp("replay", str(folder))
+    assert done.returncode == 2
+    assert "not the run folder of a node" in done.stderr
 
 
 def test_recorded_randomness_without_tags_is_refused_for_a_receiver(folder):
