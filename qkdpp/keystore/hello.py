@@ -11,6 +11,7 @@ Keys move only when both ends have the other's present instance on disk.
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,8 @@ from qkdpp.keystore import streams
 from qkdpp.keystore.blocks import Line, count
 from qkdpp.keystore.log import Event, append, digest_at, head
 from qkdpp.keystore.values import Counters, Hello, Meeting
+
+REMEDY: Final = "pair anew at both ends (qkdpp keys renew)"
 
 
 def counters(db: sqlite3.Connection, line: Line, instance: UUID) -> Counters:
@@ -55,9 +58,7 @@ def meet(db: sqlite3.Connection, line: Line, theirs: Hello, instance: UUID, now:
     if min(theirs.own.boot, theirs.own.height, theirs.own.tx[1], theirs.own.rx[1]) < 0:
         raise RemoteProtocolError("a HELLO with negative counters")
     if theirs.epoch != line.epoch:
-        why = (
-            f"{line.peer} is in pairing epoch {theirs.epoch}, this end in {line.epoch}; pair both anew with one number"
-        )
+        why = f"{line.peer} is in pairing epoch {theirs.epoch}, this end in {line.epoch}; {REMEDY}, with one number"
         return Meeting(met=False, answer=False, refused=why)
     if closed:
         return Meeting(met=False, answer=False, refused=closed)
@@ -102,7 +103,7 @@ def _peer_went_back(line: Line, theirs: Counters, before: Counters | None, own: 
         what = "cursors below earlier ones"
     elif new and theirs.tx < own.rx:
         what = f"allocated up to {theirs.tx}, but {own.rx} was accepted from it"
-    return f"{line.peer} shows {what}: its store was put back from a copy or exchanged; pair anew" if what else ""
+    return f"{line.peer} shows {what}: its store was put back from a copy or exchanged; {REMEDY}" if what else ""
 
 
 def _went_back(db: sqlite3.Connection, line: Line, theirs: Hello, own: Counters) -> str:
@@ -118,7 +119,7 @@ def _went_back(db: sqlite3.Connection, line: Line, theirs: Hello, own: Counters)
         what = f"another event {known.height} in the log of this store"
     elif theirs.own.rx > own.tx:
         what = f"bytes up to {theirs.own.rx}, this store has allocated up to {own.tx}"
-    return f"{line.peer} knows {what}: this store was put back from a copy or exchanged; pair anew" if what else ""
+    return f"{line.peer} knows {what}: this store was put back from a copy or exchanged; {REMEDY}" if what else ""
 
 
 def _adopt(db: sqlite3.Connection, line: Line, theirs: Counters, new: bool, now: int) -> None:
