@@ -61,6 +61,16 @@ def test_the_narrow_search_finds_what_the_wide_one_finds(seed: int, rate: float)
     assert near.calibration.own_delay_ns == pytest.approx(wide.calibration.own_delay_ns, abs=0.05)
 
 
+@pytest.mark.parametrize("reach_s", [1e-4, 1e-3])
+def test_what_was_known_long_ago_serves_too(reach_s: float) -> None:
+    rng = np.random.default_rng(46)
+    off_s, change = 0.9 * reach_s, 3e-5
+    world = lab(rng, rate=8e-6, offset_s=off_s)
+    near = found(world, Expected(reach_s=reach_s, rate=8e-6 - 0.9 * change, max_change=change), offset_range_s=1e-6)
+    assert near is not None  # where the wide search may not look
+    assert late_ns(world, near, 8e-6) == pytest.approx(off_s * 1e9, abs=0.15)
+
+
 @pytest.mark.parametrize("jump_s", [40e-6, -8e-3])
 def test_a_jump_out_of_the_narrow_range_is_found_by_the_wide_search(jump_s: float) -> None:
     rng = np.random.default_rng(41)
