@@ -2,7 +2,8 @@
 
 Alice begins a stream and numbers its intervals; Bob begins his own when he is told. How far the two beginnings are
 apart is found by the coincidences of the first block (``timing.offset_range_s`` must cover the way of a message) and
-followed from block to block.
+followed from block to block. Where it is not found, because a computer was late at the beginning or a clock has
+jumped, both begin anew.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ RETRY_S, LONGEST_WAIT_S = 1.0, 60.0
 HOLD_S = 0.25
 LATE_S = 5.0
 """Bob's interval may be complete so much later than Alice's."""
+LOST_LOCKS = 2
+"""Blocks in a row whose intervals do not meet, or took too long to find out, before they are numbered anew."""
+IN_VAIN = frozenset(
+    reason.value for reason in (AbortReason.NO_LOCK, AbortReason.DEADLINE_PASSED, AbortReason.TOO_FEW_DETECTIONS)
+)
 
 
 class PairEnd:
@@ -81,6 +87,7 @@ class PairEnd:
         self._begin = asyncio.Event()
         self._epoch = 0
         self._intervals: dict[int, int] = {}
+        self._in_vain = 0
         self.progress = progress
 
     async def heard(self, message: Message) -> None:
@@ -118,12 +125,23 @@ class PairEnd:
             self.progress.lost_locks += 1
         elif isinstance(matched, Matched):
             self.progress.lost_locks = 0
+        if self._role == "alice" and end.log.facts.get("epoch") == self._epoch:
+            self._count(end)
         if self._role != "bob" or number is None or not isinstance(matched, Matched):
             return
         with self._lock:
             if self._blocks is not None and end.log.facts.get("epoch") == self._epoch:
                 clock = matched.clock
                 self._blocks.follow(number, clock.line_offset_s, clock.line_rate_ppm * 1e-6)
+
+    def _count(self, end: BlockEnd) -> None:
+        """Alice: blocks in vain, of this epoch; Bob is the one who looks for the clock."""
+        ended = end.result
+        in_vain = isinstance(ended, Aborted) and {ended.reason.value, ended.evidence.get("peer_reason")} & IN_VAIN
+        self._in_vain = self._in_vain + 1 if in_vain else 0
+        if self._in_vain >= LOST_LOCKS:
+            _log.warning("%d blocks in a row in vain: both ends begin anew", self._in_vain)
+            self._new_epoch()
 
     async def run(self) -> None:
         """Streams until :meth:`stop`; a tagger that fails is told of and tried again."""
@@ -161,7 +179,7 @@ class PairEnd:
     def _new_epoch(self) -> None:
         """Alice: intervals are numbered anew."""
         with self._lock:
-            self._blocks, self._epoch = None, self._runner.new_number()
+            self._blocks, self._epoch, self._in_vain = None, self._runner.new_number(), 0
         self._runner.send_control(Begin(epoch=self._epoch, block_s=self._block_s))
 
     # --- the stream, in a thread ------------------------------------------------------------------------------------
@@ -171,20 +189,19 @@ class PairEnd:
             delivery = pump.take(0.2)
             if delivery is None or (self._role == "bob" and not self._begin.is_set()):
                 continue
-            if self._add(delivery):
+            if self._add(delivery, pump.newest_tick()):
                 pump.judge()
             if self._role == "alice":
                 self._propose(loop)
 
-    def _add(self, delivery: Delivery) -> bool:
-        """Whether the instrument's verdict is wanted."""
+    def _add(self, delivery: Delivery, now_tick: int) -> bool:
+        """Whether the instrument's verdict is wanted. Intervals begin at ``now_tick`` if they have not yet."""
         tags = delivery.chunk.tags
         with self._lock:
             if self._blocks is None:
                 if not len(tags):
                     return False
-                begin = int(tags.ticks[-1])
-                self._blocks = PairBlocks(tick_as=tags.tick_as, begin_tick=begin, length_s=self._block_s)
+                self._blocks = PairBlocks(tick_as=tags.tick_as, begin_tick=now_tick, length_s=self._block_s)
             self._blocks.add(tags)
             if delivery.confirmed_tick is not None:
                 self._blocks.confirm(delivery.confirmed_tick)
@@ -258,8 +275,10 @@ class PairEnd:
         log.facts |= {"epoch": self._epoch, "tags": len(tags), "seconds": self._block_s}
         log.facts |= {"lost_share": lost_share(tags, self._block_s), "clicks": clicks(tags, self._detectors)}
         party = Party(role=self._role, parameters=self._parameters, entropy=self._recorder.entropy(block), log=log)
-        alice = self._role == "alice"
-        half = bbm92.alice(tags, self._detectors, party) if alice else bbm92.bob(tags, self._detectors, party, known)
+        if self._role == "alice":
+            half = bbm92.alice(tags, self._detectors, party)
+        else:
+            half = bbm92.live_bob(tags, self._detectors, party, known)
         self._intervals[block] = number
         await asyncio.to_thread(self._recorder.tags, block, tags, known)
         try:

@@ -163,7 +163,7 @@ def _stage(run: Run, block: int) -> Stage[Bits]:
         tags, known = read_pairs(run.path, block)
         if file.node.role == "alice":
             return bbm92.alice(tags, file.receiver.detectors(), party)
-        return bbm92.bob(tags, file.receiver.detectors(), party, known)
+        return bbm92.live_bob(tags, file.receiver.detectors(), party, known)
     if file.node.role == "alice":
         string = file.parameters.sync_string
         built = None if string is None else string.build()

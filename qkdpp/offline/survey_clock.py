@@ -83,7 +83,12 @@ def compare(first_ns: Floats, second_ns: Floats) -> Comparison | None:
             break
         low, high = np.searchsorted(first_ns, [start, start + length])
         found = pair_search.search(
-            first_ns[low:high] - start, second_ns - start, length_ns=length, range_ns=RANGE_NS, max_rate=MAX_RATE
+            first_ns[low:high] - start,
+            second_ns - start,
+            length_ns=length,
+            range_ns=RANGE_NS,
+            max_rate=MAX_RATE,
+            most_effort=pair_search.MOST_EFFORT,
         )
         if found is not None:
             return _refined(first_ns - start, second_ns - start, length, found, start)

@@ -8,6 +8,7 @@ Both parties are receivers; the coincidence stage replaces gating.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from qkdpp.sifting import bbm92 as sifting
 from qkdpp.sifting.bbm92 import SiftedPairs
 from qkdpp.timing import pairs as timing
 from qkdpp.timing.blanking import blanked
+from qkdpp.timing.pair_search import LIVE_EFFORT, MOST_EFFORT
 from qkdpp.timing.pair_values import Expected, PairParams
 
 
@@ -44,19 +46,30 @@ def alice(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[B
     return (yield from _block(tags, detectors, party))
 
 
-def bob(tags: TimeTags, detectors: Mapping[int, int], party: Party, known: Expected | None = None) -> Stage[Bits]:
-    """Bob's block: ``detectors`` maps instrument channels to 2 basis + bit; ``known``: what he knows of his clock."""
-    return (yield from _block(tags, detectors, party, known))
+def bob(tags: TimeTags, detectors: Mapping[int, int], party: Party) -> Stage[Bits]:
+    """Bob's block: ``detectors`` maps instrument channels to 2 basis + bit."""
+    return (yield from _block(tags, detectors, party))
 
 
-def _block(tags: TimeTags, detectors: Mapping[int, int], party: Party, known: Expected | None = None) -> Stage[Bits]:
+def live_bob(tags: TimeTags, detectors: Mapping[int, int], party: Party, known: Expected | None) -> Stage[Bits]:
+    """The same on a live link: looks where he expects his clock (``known``), and elsewhere for a short time only."""
+    return (yield from _block(tags, detectors, party, known, LIVE_EFFORT))
+
+
+def _block(
+    tags: TimeTags,
+    detectors: Mapping[int, int],
+    party: Party,
+    known: Expected | None = None,
+    search_effort: int = MOST_EFFORT,
+) -> Stage[Bits]:
     log = party.log
     log.start()
     yield from hello(party)
     section = party.parameters.timing
     live = blanked(tags, detectors, dead_time_ns=section.dead_time_ns, window_ps=section.gate_ps)
     log.mark("blanked", len(live), len(tags) - len(live))
-    params = pair_params(party.parameters, detectors)
+    params = replace(pair_params(party.parameters, detectors), search_effort=search_effort)
     if party.role == "alice":
         matched = yield from timing.alice(live, params, party.entropy)
     else:

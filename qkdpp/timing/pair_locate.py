@@ -123,6 +123,7 @@ class _Wanted:
             length_ns=self.length_ns,
             range_ns=range_ns,
             max_rate=params.max_rate,
+            most_effort=params.search_effort,
         )
         return self._refined(segment, coarse, start, params)
 

@@ -31,7 +31,8 @@ BIN_NS = (2048.0, 512.0, 128.0, 32.0)
 MAX_TRANSFORM = 1 << 21
 FIRST_EFFORT = 1 << 26
 """The search begins with the finest bins that cost at most so many (bins times rates)."""
-LAST_EFFORT = 1 << 31
+MOST_EFFORT, LIVE_EFFORT = 1 << 31, 1 << 27
+"""Bins times rates of a search for the clock of a recording, and of a live block, whose successor is at hand."""
 NEAR_BINS_NS = (32.0, 128.0, 512.0)
 """Bin widths of a narrow search: the first by which it has to count little."""
 NEAR_LAGS = 1024
@@ -70,7 +71,15 @@ def rates(max_rate: float, length_ns: float, bin_ns: float) -> Floats:
     return np.arange(-n, n + 1, dtype=np.float64) * (0.5 * bin_ns / length_ns)
 
 
-def search(peer_ns: Floats, own_ns: Floats, *, length_ns: float, range_ns: float, max_rate: float) -> Coarse | None:
+def search(
+    peer_ns: Floats,
+    own_ns: Floats,
+    *,
+    length_ns: float,
+    range_ns: float,
+    max_rate: float,
+    most_effort: int,
+) -> Coarse | None:
     """Looks for the segment in the own tags; None if nothing stands out.
 
     Args:
@@ -79,6 +88,7 @@ def search(peer_ns: Floats, own_ns: Floats, *, length_ns: float, range_ns: float
         length_ns: length of the segment.
         range_ns: the expectation may be wrong by so much either way.
         max_rate: largest relative rate, either way.
+        most_effort: finer bins that cost more (bins times rates) are not tried.
     """
     if peer_ns.size < MIN_PAIRS or own_ns.size < MIN_PAIRS:
         return None
@@ -89,7 +99,7 @@ def search(peer_ns: Floats, own_ns: Floats, *, length_ns: float, range_ns: float
     efforts = [(last - first) / b * rates(max_rate, length_ns, b).size for b in BIN_NS]
     begin = max((i for i, effort in enumerate(efforts) if effort <= FIRST_EFFORT), default=0)
     for bin_ns, effort in list(zip(BIN_NS, efforts, strict=True))[begin:]:
-        if effort > LAST_EFFORT:
+        if effort > most_effort:
             return None
         found = _search_bins(peer_ns, own_ns, (first, last), length_ns=length_ns, bin_ns=bin_ns, max_rate=max_rate)
         if found is not None:
@@ -200,22 +210,31 @@ def unlikely(top: float, mean: float, deviation: float, trials: int) -> bool:
 
 
 def _correlate(peer_ns: Floats, own_ns: Floats, *, bin_ns: float, grid: Floats, template: int, lags: int) -> _Seen:
-    """The correlation over all lags and rates."""
+    """The correlation over all lags and rates; keeps the spectra of blocks or of rates, whichever are fewer."""
     from scipy import fft  # noqa: PLC0415 - slow to import
 
     size = 1 << max(10, (2 * template + min(lags, MAX_TRANSFORM)).bit_length())
     size = max(min(size, MAX_TRANSFORM), 1 << (2 * template - 1).bit_length())
     step = size - template + 1
-    templates = []
-    for rate in grid:
-        binned = np.bincount((peer_ns * (1 + rate) / bin_ns).astype(np.int64), minlength=size)[:size]
-        templates.append(fft.rfft(binned.astype(np.float32)).conj())
     own = (own_ns / bin_ns).astype(np.int64)
-    seen = _Seen()
-    for begin in range(0, lags, step):
+    begins = range(0, lags, step)
+
+    def spectrum(bins: NDArray[np.int64]) -> NDArray[np.complex64]:
+        return np.asarray(fft.rfft(np.bincount(bins, minlength=size)[:size].astype(np.float32)))
+
+    def of_rate(rate: float) -> NDArray[np.complex64]:
+        return spectrum((peer_ns * (1 + rate) / bin_ns).astype(np.int64)).conj()
+
+    def of_block(begin: int) -> NDArray[np.complex64]:
         low, high = np.searchsorted(own, [begin, begin + size])
-        block = fft.rfft(np.bincount(own[low:high] - begin, minlength=size).astype(np.float32))
-        valid = min(step, lags - begin)
-        for which, one in enumerate(templates):
-            seen.add(fft.irfft(block * one, n=size)[:valid], begin, which)
+        return spectrum(own[low:high] - begin)
+
+    seen = _Seen()
+    by_block = len(begins) > grid.size
+    kept = [of_rate(rate) for rate in grid] if by_block else [of_block(begin) for begin in begins]
+    for at in range(len(begins) if by_block else grid.size):
+        one = of_block(begins[at]) if by_block else of_rate(grid[at])
+        for i, other in enumerate(kept):
+            begin, which = (begins[at], i) if by_block else (begins[i], at)
+            seen.add(fft.irfft(one * other, n=size)[: min(step, lags - begin)], begin, which)
     return seen

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qkdpp.timing.clock import ClockReport
 from qkdpp.timing.pair_delays import PairHistograms
+from qkdpp.timing.pair_search import MOST_EFFORT
 
 CENTRES = (0.5, 0.25, 0.75, 0.125, 0.875)
 """Middles of the segments that may be asked for, as shares of Alice's recording."""
@@ -31,6 +32,7 @@ class PairParams:
         calibration_share: share of Alice's recording in one public segment.
         calibration_tags: a segment has about this many of Alice's tags at most.
         max_segments: segments that Bob may ask for.
+        search_effort: bins times rates that one width of bins of a search everywhere may have.
     """
 
     detector_of_channel: Mapping[int, int]
@@ -43,6 +45,7 @@ class PairParams:
     calibration_share: float = 0.04
     calibration_tags: int = 40_000
     max_segments: int = len(CENTRES)
+    search_effort: int = MOST_EFFORT
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ import pytest
 from pair_link import End, Truth, assert_equal_keys, assert_nothing_lost_is_used, laboratory, two_nodes, until
 
 from qkdpp.node.monitors import Alarm, Level
+from qkdpp.node.pair_ends import PairEnd
 
 
 async def assert_an_alarm_of_alice_stops_both(alice: End, bob: End) -> None:
@@ -83,3 +84,25 @@ def test_the_same_with_records_of_an_id900(tmp_path: Path, caplog: pytest.LogCap
         truths = [Truth(lab, "alice/tagger"), Truth(lab, "bob/tagger")]
         asyncio.run(run())
     assert "the time tagger reports stream_error" in caplog.text
+
+
+def test_ends_that_find_no_clock_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Bob's intervals come to lie half a second away, far beyond ``timing.offset_range_s``: no search finds that."""
+
+    async def run() -> None:
+        async with two_nodes(tmp_path, "tdc1", block_s=1.0) as ends:
+            await until(ends, 1)
+            bob = ends[1].made.service
+            assert isinstance(bob, PairEnd)
+            with bob._lock:
+                assert bob._blocks is not None
+                number, tick, rate = bob._blocks._anchor
+                bob._blocks._anchor = (number, tick + 250_000_000, rate)
+            async with asyncio.timeout(60):
+                while "begin anew" not in caplog.text:
+                    await asyncio.sleep(0.05)
+            await until(ends, 1)
+        assert_equal_keys(*ends)
+
+    with laboratory(tmp_path, "tdc1", pair_rate_hz=1e5):
+        asyncio.run(run())
