@@ -3,8 +3,7 @@
     python -m qkdpp_drivers.sim.lab lab.toml
 
 writes ``lab.json`` beside the file (names of instruments and their URLs, for ``sim://NAME?lab=lab.json``) and takes
-orders on standard input, one a line: ``fault NAME FAULT [times]``, ``mend NAME FAULT``, ``eve WHAT VALUE``,
-``fibre jump|cut|join``, ``clock PICOSECONDS``, ``stray HERTZ`` (light in every detector, at any time), ``stop``.
+orders on standard input, one a line (``help`` lists them). Ctrl-C or the end of standard input ends it.
 
 ``lab.toml`` names a scenario and what is behind which instrument (``docs/devices.md``).
 """
@@ -12,12 +11,13 @@ orders on standard input, one a line: ``fault NAME FAULT [times]``, ``mend NAME 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,10 @@ def read_lab(path: Path) -> LabFile:
     """The file; ValueError with the path where it does not make sense."""
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), LabFile)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; `qkdpp init --live FOLDER` writes one") from error
     except (msgspec.ValidationError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}; is it the file of a laboratory (lab.toml)?") from error
 
 
 def build_world(file: LabFile) -> World:
@@ -108,11 +110,14 @@ class Lab:
 
     def order(self, line: str) -> str:
         """Obeys one order of standard input; what to say about it."""
-        words = line.split()
+        name, *words = line.split()
+        if name not in _ORDERS:
+            return HELP
         try:
-            return _ORDERS[words[0]](self, words[1:])
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            return f"not understood: {line.strip()!r} ({error})"
+            return _ORDERS[name](self, words)
+        except (LookupError, ValueError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"no {error}" if isinstance(error, KeyError) else ""
+            return f"not understood: {line.strip()!r} {why}\n{HELP}"
 
 
 def _fault(lab: Lab, words: list[str]) -> str:
@@ -134,7 +139,11 @@ def _pulsed(lab: Lab) -> PulsedWorld:
 def _eve(lab: Lab, words: list[str]) -> str:
     eve = _pulsed(lab).knobs.eve
     name, value = words
+    if name not in {field.name for field in fields(eve)}:
+        raise ValueError(f"(eve knows {', '.join(field.name for field in fields(eve))})")
     present = getattr(eve, name)
+    if name in ("intercept", "shift_share") and not 0.0 <= float(value) <= 1.0:
+        raise ValueError(f"({name} is a share, 0 to 1)")
     setattr(eve, name, value in ("1", "on", "true") if isinstance(present, bool) else float(value))
     return f"eve: {name} = {getattr(eve, name)}"
 
@@ -162,6 +171,13 @@ def _stray(lab: Lab, words: list[str]) -> str:
     return f"stray light: {float(words[0]):g} clicks per second in every detector"
 
 
+HELP = """orders:
+  fault NAME FAULT [TIMES]    a fault of an instrument (docs/devices.md); mend NAME FAULT
+  eve WHAT VALUE              an attack: intercept SHARE, blinding on|off, splitting on|off, shift_ps, shift_share
+  fibre jump|cut|join
+  clock PICOSECONDS           Bob's clock jumps
+  stray HERTZ                 light in every detector, at any time
+  stop"""
 _ORDERS = {"fault": _fault, "mend": _mend, "eve": _eve, "fibre": _fibre, "clock": _clock, "stray": _stray}
 
 
@@ -181,10 +197,20 @@ def running(file: LabFile) -> Iterator[Lab]:
         yield Lab(world=world, hosts=hosts, faults=faults)
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open() as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{path}: a laboratory of this file is running; end it first") from None
+        yield
+
+
 def main(path: Path) -> None:
-    """Runs until ``stop`` or the end of standard input."""
+    """Runs until ``stop`` or the end of standard input. ValueError if the file is not one, or is in use."""
     file = read_lab(path)
-    with running(file) as lab:
+    with _alone(path), running(file) as lab:
         listing = path.with_suffix(".json")
         part = listing.with_name(f".{listing.name}.{os.getpid()}")
         part.write_text(json.dumps(lab.urls, indent=1) + "\n", encoding="utf-8")
@@ -201,4 +227,11 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(f"python -m qkdpp_drivers.sim.lab lab.toml\n\n{HELP}")
+    try:
+        main(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"laboratory: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
