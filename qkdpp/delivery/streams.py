@@ -284,6 +284,8 @@ class Streams:
         if state.here == DESTINATION:
             await asyncio.shield(self._start(self._take(end, index)))
         elif end.filling is None:
+            if index is not None and end.find(index, self._link.now_ns()) is not None:
+                return  # it came while we looked
             _hopeless(state, index)
             end.filling = self._start(self._reserve(end))
             end.filling.add_done_callback(lambda _: setattr(end, "filling", None))
@@ -336,10 +338,13 @@ class Streams:
                 self._wire.tell(asking, Close(stream, state.here, state.last or 0))
             return
         if end.state.here == SOURCE and len(end.chunks) < AHEAD:
+            end.users += 1  # or it might be forgotten meanwhile
             try:
                 await self._fill(end, None, 0)
             except (StreamError, StoreError):
                 return
+            finally:
+                end.users -= 1
 
     async def _why(self, end: _End, found: Chunk | None) -> StreamError:
         """Why there was no chunk in time."""

@@ -1,8 +1,10 @@
 """Two key managers over a connection in memory: order, refusals, silence, connections that come and go."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from worlds import KMES, OUT_S
@@ -14,8 +16,18 @@ from qkdpp.delivery import meeting
 from qkdpp.delivery.channel import MOST_BYTES, MemoryChannel, StreamChannel, memory_pair
 from qkdpp.delivery.messages import DECODER, Reserve
 from qkdpp.delivery.peer import LinkedPeer
-from qkdpp.delivery.streams import PeerUnreachableError, awaited
-from qkdpp.keystore import FileWrapping, KeysNotFoundError, KeyStore, NotEnoughKeyError, NotMetError, create_kek
+from qkdpp.delivery.streams import Chunk, PeerUnreachableError, Streams, awaited
+from qkdpp.keystore import (
+    DESTINATION,
+    SOURCE,
+    FileWrapping,
+    KeysNotFoundError,
+    KeyStore,
+    NotEnoughKeyError,
+    NotMetError,
+    Terms,
+    create_kek,
+)
 from qkdpp.link.tcp import Address, TlsFiles
 
 NBYTES = 4096
@@ -294,3 +306,77 @@ def test_who_hangs_up_at_once_is_called_more_and_more_seldom(
     with KeyStore(tmp_path / "kme-b", "kme-b", FileWrapping(tmp_path / "kek")) as store:
         asyncio.run(listen(store))
     assert came[-1] - came[0] >= sum(first_s * 2**n for n in range(calls - 1))
+
+
+async def opened(ends: Ends) -> tuple[UUID, Streams, Streams]:
+    """A stream that both applications may read: its identifier, the source's end and the destination's."""
+    ends.start(hello_s=100)
+    ends.connect()
+    await ends.up()
+    source, destination = (ends.peers[own].streams for own in KMES)
+    terms = Terms(stream=uuid4(), source="sae-a", destination="sae-b", nbytes=32, ttl_s=60, quality="")
+    await source.open(terms, SOURCE, new=False)
+    await destination.open(terms, DESTINATION, new=False)
+    return terms.stream, source, destination
+
+
+async def chunk(streams: Streams, stream: UUID, index: int | None = None) -> Chunk:
+    return await streams.chunk(stream, index, wait_s=OUT_S, max_bps=0, check=lambda _: None)
+
+
+def test_a_chunk_that_comes_while_its_stream_is_looked_up_is_given(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's answer about the stream counts it already, and is read after that which brings its key."""
+
+    async def talk() -> None:
+        stream, source, destination = await opened(ends)
+        link = ends.peers["kme-a"].link
+        commit, look = link.commit, link.stream
+        asked, came = asyncio.Event(), asyncio.Event()
+
+        async def late(answer: Future, event: asyncio.Event):
+            result = await awaited(answer)
+            await event.wait()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            return result
+
+        def committed(ids: Sequence[UUID]):
+            answer = asyncio.create_task(late(commit(ids), asked))
+            answer.add_done_callback(lambda _: came.set())
+            return answer
+
+        def looked(stream: UUID):
+            asked.set()
+            return asyncio.create_task(late(look(stream), came))
+
+        monkeypatch.setattr(link, "commit", committed)
+        theirs = await chunk(destination, stream)
+        monkeypatch.setattr(link, "stream", looked)
+        mine = await chunk(source, stream, theirs.index)
+        assert (mine.index, mine.key.secret) == (theirs.index, theirs.key.secret)
+        await ends.stop()
+
+    asyncio.run(talk())
+
+
+def test_an_end_that_is_being_filled_is_not_forgotten(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the source, where no application waits: the destination's has asked for chunks."""
+
+    async def talk() -> None:
+        stream, source, destination = await opened(ends)
+        link = ends.peers["kme-a"].link
+        look = link.stream
+
+        def looked(stream: UUID) -> Future:
+            source.expire()
+            return look(stream)
+
+        monkeypatch.setattr(link, "stream", looked)
+        theirs = await chunk(destination, stream)
+        mine = await chunk(source, stream, theirs.index)
+        assert (mine.index, mine.key.secret) == (theirs.index, theirs.key.secret)
+        await ends.stop()
+
+    asyncio.run(talk())
