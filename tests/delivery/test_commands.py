@@ -4,7 +4,6 @@ import base64
 import json
 import subprocess
 import time
-from functools import partial
 from pathlib import Path
 from random import Random
 from uuid import uuid4
@@ -45,11 +44,17 @@ def test_an_idle_connection_that_was_closed_is_made_anew(
     tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An application may ask for a key every few minutes only, or its key manager may have been started again."""
-    monkeypatch.setattr(server.web, "AppRunner", partial(server.web.AppRunner, keepalive_timeout=0.02))
+    runners, make = [], server.web.AppRunner
+
+    def short(*arguments: object, **named: object) -> object:
+        runners.append(make(*arguments, **named, keepalive_timeout=0.02))
+        return runners[-1]
+
+    monkeypatch.setattr(server.web, "AppRunner", short)
     with World(tmp_path, pki) as world, world.client("sae-a") as master, world.client("sae-b") as slave:
         for _ in range(3):
             (key,) = master.get("sae-b")
-            time.sleep(0.2)
+            world.wait(lambda: not any(made.transport for runner in runners for made in runner.server.connections))
             assert slave.fetch("sae-a", [key.key_id]) == [key]
 
 

@@ -14,7 +14,7 @@ from qkdpp.core.entropy import OsEntropy
 from qkdpp.core.errors import LinkError
 from qkdpp.delivery import meeting
 from qkdpp.delivery.channel import MOST_BYTES, MemoryChannel, StreamChannel, memory_pair
-from qkdpp.delivery.messages import DECODER, Reserve
+from qkdpp.delivery.messages import DECODER, Answer, Reserve
 from qkdpp.delivery.peer import LinkedPeer
 from qkdpp.delivery.streams import Chunk, PeerUnreachableError, Streams, awaited
 from qkdpp.keystore import (
@@ -76,7 +76,7 @@ class Ends:
         a, b = memory_pair()
         self.tasks += [
             asyncio.create_task(self.peers["kme-a"].converse(Cutting(a, lose))),
-            asyncio.create_task(self.peers["kme-b"].converse(b)),
+            asyncio.create_task(self.peers["kme-b"].converse(Cutting(b, lose))),
         ]
 
     async def up(self) -> None:
@@ -194,6 +194,7 @@ def test_a_lost_reservation_is_void_and_the_next_one_works(ends: Ends) -> None:
         await ends.up()
         with pytest.raises(PeerUnreachableError):
             await ends.take(2)
+        ends.peers["kme-a"]._answer_s = OUT_S
         keys = await ends.take()
         assert not set(lost[0].reservation.key_ids) & {key.key_id for key in keys}
         assert bytes((await ends.fetch(keys))[0].secret) == bytes(keys[0].secret)
@@ -211,11 +212,18 @@ def test_an_accepted_reservation_whose_answer_is_lost_is_void_at_both_ends(ends:
 
     async def talk() -> None:
         ends.start()
-        ends.connect()
+        lost = asyncio.Event()
+
+        def answer(message: object) -> bool:
+            if isinstance(message, Answer):
+                lost.set()
+            return lost.is_set()
+
+        ends.connect(lose=answer)
         await ends.up()
         taking = asyncio.create_task(ends.take())
-        while not (await ends.status("kme-a")).reserved and not taking.done():
-            await asyncio.sleep(0)
+        async with asyncio.timeout(OUT_S):
+            await lost.wait()
         ends.tasks[0].cancel()
         with pytest.raises(PeerUnreachableError):
             await taking
@@ -324,9 +332,7 @@ async def chunk(streams: Streams, stream: UUID, index: int | None = None) -> Chu
     return await streams.chunk(stream, index, wait_s=OUT_S, max_bps=0, check=lambda _: None)
 
 
-def test_a_chunk_that_comes_while_its_stream_is_looked_up_is_given(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chunk_that_comes_while_its_stream_is_looked_up_is_given(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store's answer about the stream counts it already, and is read after that which brings its key."""
 
     async def talk() -> None:

@@ -185,12 +185,16 @@ class World:
         return self.stores[own].link(KMES[1 - KMES.index(own)])
 
     def fill(self, *blocks: int, nbytes: int = BLOCK_BYTES) -> None:
+        """As live nodes do: a key is at both ends before one of them allocates from it."""
         for block in blocks:
             key = Bits.from_bytes(Random(f"block {block}").randbytes(nbytes), 8 * nbytes)
-            for own in KMES:
-                self.link(own).stage(block, key)
-                self.link(own).ready(block)
-                self.link(own).release(block)
+            links = [self.link(own) for own in KMES]
+            for link in links:
+                link.stage(block, key)
+            for link in links:
+                link.ready(block)
+            for link in links:
+                link.release(block)
 
     def stock(self) -> tuple[Any, ...]:
         """All that a consumed key would change."""
@@ -233,4 +237,5 @@ class World:
     def client(self, sae: str) -> Client:
         own = self.home(sae)
         files = {"certificate": self.pki / f"{sae}.pem", "key": self.pki / f"{sae}.key"}
-        return Client(f"127.0.0.1:{self.ports[own]}", authority=self.pki / "authority.pem", **files)
+        where = f"127.0.0.1:{self.ports[own]}"
+        return Client(where, authority=self.pki / "authority.pem", timeout_s=2 * OUT_S, **files)
