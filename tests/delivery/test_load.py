@@ -17,14 +17,15 @@ STOCK_BYTES = 10_000_000
 
 def run(folder: Path, pki: Path, seconds: float, connections: int) -> float:
     """Part of the pairs of requests that were asked and answered in time; prints what was measured."""
+    offered = round(RATE_HZ * seconds)
     with servers(folder, pki, STOCK_BYTES) as both:
         load = asyncio.run(run_load(pki, both.ports, RATE_HZ, seconds, connections))
-        print(f"{load.reached_hz:.1f} pairs/s, {load.late} not asked")
+        print(f"{load.reached_hz:.1f} of {RATE_HZ:g} pairs/s offered for {seconds:g} s, {load.late} not asked")
         for what, times_s in (("enc_keys", load.enc_s), ("dec_keys", load.dec_s)):
             print(what, {name: f"{ms:.1f} ms" for name, ms in percentiles_ms(times_s).items()})
         assert not load.faults
         n = len(load.keys)
-        assert n == len(load.secrets) == len(load.enc_s) == len(load.dec_s) > 0
+        assert n == len(load.secrets) == len(load.enc_s) == len(load.dec_s) == offered - load.late > 0
         counted(both, n)
         assert both.stop() == dict.fromkeys(KMES, 0)
     for own in KMES:
@@ -32,7 +33,7 @@ def run(folder: Path, pki: Path, seconds: float, connections: int) -> float:
         assert broken is None
         assert (link.reserved, link.held, link.closed) == (0, 0, "")
         assert dict(link.totals) == {"stored": STOCK_BYTES, "app": n * KEY_BYTES, "burned": 0, "expired": 0}
-    return n / (RATE_HZ * seconds)
+    return n / offered
 
 
 def counted(both: Servers, n: int) -> None:
@@ -54,8 +55,11 @@ def counted(both: Servers, n: int) -> None:
 
 
 def test_for_half_a_minute(tmp_path: Path, pki: Path) -> None:
-    """At whatever rate the machine allows; few enough under way that a busy one keeps the deadlines of the servers."""
-    run(tmp_path, pki, 24.0, connections=32)
+    """500 pairs a second are offered; a machine that cannot keep up asks fewer, for which no test fails.
+
+    Few enough are under way that a busy one keeps the deadlines of the servers.
+    """
+    run(tmp_path, pki, 30.0, connections=32)
 
 
 @pytest.mark.soak
