@@ -123,7 +123,7 @@ class Node:
         self._resting: dict[int, int] = {}
         self.status = status
         self._pool_bits: dict[int, int] = {}
-        self._unseen = self._peer_unseen = False
+        self._unseen = self._peer_unseen = self._left = False
         self._dropped = 0
         for block in store.resting():
             self._rest(block, store.held(block) or 0)
@@ -259,8 +259,13 @@ class Node:
         self._alarm([*judge_currents(known, self._alarms), *missing], cleared=("no_current",))
         if bool(unknown) != self._unseen:
             self._unseen = bool(unknown)
-            self._service.hold("a detector current is unknown" if unknown else "")
+            self._hold()
             self._send(Unseen(unseen=self._unseen))
+
+    def _hold(self) -> None:
+        """No block without eyes on the detectors, or without a peer."""
+        why = "the other node has left" if self._left else ""
+        self._service.hold("a detector current is unknown" if self._unseen else why)
 
     # --- alarms -----------------------------------------------------------------------------------------------------
 
@@ -335,6 +340,8 @@ class Node:
             _log.warning("the link is down: %s", event.reason)
         elif isinstance(event, PeerLeft):
             self.status.link = "the peer has left"
+            self._left = True
+            self._hold()
         elif isinstance(event, Failed):
             self.status.link = f"failed: {event.aborted.reason.value}"
             self.status.failure = event.remedy
@@ -371,6 +378,9 @@ class Node:
     def _is_up(self, event: Up) -> None:
         self.status.link = "up"
         self._alarm([], cleared=(_SUSPECT,))
+        if self._left:
+            self._left = False
+            self._hold()
         self._first_up.set()
         if not event.resumed:
             _log.info("the link is up, in a new session")

@@ -96,7 +96,7 @@ def start(folder: Path, *, block_s: float, factor: float, aligned: bool) -> None
 
 
 def kill_at_random_moments(folder: Path, kills: Kills, seed: int, *arguments: str) -> None:
-    """Kills, starts again, waits for a key on both sides, and looks at what is left in the end."""
+    """Kills, starts again, waits for a key on both sides; ends Alice cleanly, too; looks at what is left in the end."""
     rng = random.Random(seed)
     original = (folder / "alice.pool").read_bytes()
     program = (str(HERE / "noted_run.py"),)
@@ -116,6 +116,11 @@ def kill_at_random_moments(folder: Path, kills: Kills, seed: int, *arguments: st
                 light_s = first_light_s(folder, begun)
                 assert light_s is not None
                 kills.light_s.append(light_s)
+        assert both[0].stop() == 0
+        both[0].__post_init__()
+        until_next_key(nodes, time.time())
+        newest = max((folder / "runs").glob("bob-*"), key=lambda path: path.stat().st_mtime_ns)
+        assert "no clock" not in (newest / "log.jsonl").read_text(), "whose peer has left looks for nothing in the dark"
         assert [node.stop() for node in both] == [0, 0]
     kills.pads = [check_pads(folder, name, original) for name in NAMES]
     kills.n_bytes = sum(map(len, given_out(folder).values()))
@@ -156,7 +161,9 @@ def test_three_kills(tmp_path):
     start(folder, block_s=2.0, factor=1.0, aligned=True)
     kill_at_random_moments(folder, kills, 1, "--no-calibrate")
     print("\n" + check_losses(kills))
-    assert {row.get("abort") for row in kills.rows["bob"].values()} <= LOSSES | {None}
+    ends = Counter(row.get("abort") for row in kills.rows["bob"].values())
+    assert ends.keys() <= LOSSES | {"peer_aborted", None}
+    assert ends["peer_aborted"] <= 1, "who leaves refuses what is proposed meanwhile"
 
 
 @pytest.mark.soak
