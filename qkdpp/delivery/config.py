@@ -6,11 +6,12 @@ import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from qkdpp.core.errors import ConfigError
+from qkdpp.core.toml_kind import DELIVERY, meant
 from qkdpp.delivery.bodies import Limits
 from qkdpp.delivery.identity import Rule
 from qkdpp.link.tcp import Address, TlsFiles
@@ -130,12 +131,14 @@ class Delivery:
 
 def load_delivery(path: Path) -> Delivery:
     """Reads and checks a file; ConfigError names the field."""
+    table: dict[str, Any] = {}
     try:
-        document = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _Document)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = msgspec.convert(table, _Document)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}{meant(table, DELIVERY)}") from error
     if document.format != FORMAT:
         raise ConfigError(f"{path}: format {document.format}; this version reads {FORMAT}")
     _check_limits(path, document.limits)

@@ -96,7 +96,8 @@ class Folder:
             owner = os.pread(self._lock, 80, 0).decode(errors="replace").strip()
             os.close(self._lock)
             raise InputError(
-                f"{self.path}: another process owns this key store ({owner or 'starting'}); end it first"
+                f"{self.path}: another process owns this key store ({owner or 'starting'}); end it, or ask it for "
+                "keys (`qkdpp keys get`); what the store holds tell its metrics and `qkdpp keys status|ls` meanwhile"
             ) from error
 
     def say(self, text: str) -> None:

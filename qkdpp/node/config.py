@@ -10,11 +10,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from qkdpp.core.errors import ConfigError
+from qkdpp.core.toml_kind import NODE, meant
 from qkdpp.node.calibrate.delay_scan import DelayScanSettings
 from qkdpp.node.calibrate.polarisation import PolarisationSettings
 from qkdpp.node.calibrate.synchronisation import SynchronisationSettings
@@ -289,7 +290,7 @@ def load_node(path: Path) -> NodeFile:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {str(error).replace('`', '').replace('$.', '')}{_meant(table)}") from error
+        raise ConfigError(f"{path}: {str(error).replace('`', '').replace('$.', '')}{meant(table, NODE)}") from error
     if document.format != FORMAT:
         raise ConfigError(f"{path}: format = {document.format}, this version reads format = {FORMAT}")
     parameters = Parameters(
@@ -310,15 +311,6 @@ def load_node(path: Path) -> NodeFile:
     return result
 
 
-def _meant(document: dict[str, Any]) -> str:
-    """What a file that is no node file is instead."""
-    for name, what in _OTHERS.items():
-        if "node" not in document and name in document:
-            return f"; this is {what}, not a node file such as alice.toml"
-    return ""
-
-
-_OTHERS = {"server": "a delivery file, for `qkdpp serve`", "instruments": "a laboratory", "alice": "a run.toml"}
 _OWN = (
     "node",
     "link",

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from qkdpp.core.errors import ConfigError
+from qkdpp.core.toml_kind import RUN, meant
 from qkdpp.protocols.parameters import (
     Correction,
     Detectors,
@@ -122,11 +123,14 @@ def load(run: Path) -> RunFile:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        document = msgspec.convert(tomllib.loads(text), _Document)
+        table = tomllib.loads(text)
+        document = msgspec.convert(table, _Document)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error} (`qkdpp init FILE` writes a run file)") from error
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_explained(str(error))}") from error
+        other = meant(table, RUN)
+        told = f"{str(error).replace('`', '')}{other}" if other else _explained(str(error))
+        raise ConfigError(f"{path}: {told}") from error
     if document.format != FORMAT:
         raise ConfigError(f"{path}: format = {document.format}, this version reads format = {FORMAT}")
     parameters = Parameters(

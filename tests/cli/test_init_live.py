@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from qkdpp.core.errors import ConfigError
+from qkdpp.delivery.config import load_delivery
 from qkdpp.link.hello import named_fields
 from qkdpp.node.config import load_node
 from qkdpp.node.sender import check_transmitter
+from qkdpp.offline.runfile import load as load_run
 from qkdpp_drivers.sim.bench import KINDS
 from qkdpp_drivers.sim.lab import build_world, read_lab
 
@@ -52,6 +55,17 @@ def test_nodes_and_laboratory_fit(tmp_path, scenario):
     wanted = {d.url.removeprefix("sim://").partition("?")[0] for f in (alice, bob) for d in f.devices.values()}
     assert wanted == set(lab.instruments)
     assert set(lab.instruments.values()) <= set(KINDS)
+
+
+def test_a_file_of_another_kind_is_told_with_its_command(tmp_path):
+    assert init(tmp_path / "link").returncode == 0
+    readers = {"qkdpp run": load_node, "qkdpp serve": load_delivery, "qkdpp distill": load_run, "sim.lab": None}
+    files = {"alice.toml": "qkdpp run", "kme-alice.toml": "qkdpp serve", "lab.toml": "sim.lab"}
+    for name, own in files.items():
+        for wanted, read in readers.items():
+            if read is not None and wanted != own:
+                with pytest.raises(ConfigError, match=rf"{name}: .*this is an? .*{own}`, not an? .*{wanted}`"):
+                    read(tmp_path / "link" / name)
 
 
 def test_secrets_are_the_owners_alone_and_the_same_for_both(tmp_path):

@@ -200,6 +200,7 @@ def test_one_process_owns_a_store(ends: Ends, folder: Path) -> None:
     own, refused = said.stdout.splitlines()
     assert own == "kme-a", "to look at, another process may own it"
     assert "another process owns" in refused
+    assert "`qkdpp keys get`" in refused, "what to do instead"
 
 
 def test_surroundings_that_are_refused(ends: Ends, folder: Path) -> None:
