@@ -142,20 +142,26 @@ def _pulsed(
         in_gate = background * min(1.0, parameters.timing.gate_ps * AS_PER_PS / period_as)
         p_basis = np.array([source.p_z_alice, 1.0 - source.p_z_alice])
         noise = np.outer(source.p_intensity, p_basis * in_gate.reshape(2, 2).sum(axis=1))
-    p = clicks * period_as / AS_PER_S / seconds
-    lost_share = float(end.log.facts.get("lost_share", 0.0))  # type: ignore[arg-type]
+    lost_share, live_s = _live(end, seconds)
+    p = clicks * period_as / AS_PER_S / live_s
     return BlockFigures(
         seconds=seconds,
         detections=clicks,
         efficiency=efficiency,
         double_clicks=found.counters.double_same_basis + found.counters.double_cross_basis,
-        doubles_due=float((p.sum() ** 2 - (p**2).sum()) / 2 * seconds * AS_PER_S / period_as),
+        doubles_due=float((p.sum() ** 2 - (p**2).sum()) / 2 * live_s * AS_PER_S / period_as),
         lost_share=lost_share,
         tested=cells,
         wrong=wrong,
         noise=noise,
-        dark_hz=tuple((background / seconds / max(1.0 - lost_share, 1e-9)).tolist()),
+        dark_hz=tuple((background / live_s).tolist()),
     )
+
+
+def _live(end: BlockEnd, seconds: float) -> tuple[float, float]:
+    """Share of a block's time of which tags were lost, and the rest of it in seconds."""
+    lost_share = float(end.log.facts.get("lost_share", 0.0))  # type: ignore[arg-type]
+    return lost_share, seconds * max(1.0 - lost_share, 1e-9)
 
 
 def background_of(found: Detections) -> NDArray[np.float64]:
@@ -181,13 +187,14 @@ def _pairs(
         cells, wrong = tested(sifted, end)
         noise = np.zeros(cells.shape)
     window_s = parameters.timing.gate_ps * AS_PER_PS / AS_PER_S
+    lost_share, live_s = _live(end, seconds)
     return BlockFigures(
         seconds=seconds,
         detections=clicks,
         efficiency=efficiency,
         double_clicks=counters.double_same_basis + counters.double_cross_basis,
-        doubles_due=counters.detector_tags**2 * window_s / seconds,
-        lost_share=float(end.log.facts.get("lost_share", 0.0)),  # type: ignore[arg-type]
+        doubles_due=counters.detector_tags**2 * window_s / live_s,
+        lost_share=lost_share,
         tested=cells,
         wrong=wrong,
         noise=noise,

@@ -44,9 +44,7 @@ LATE_S = 5.0
 """Bob's interval may be complete so much later than Alice's."""
 LOST_LOCKS = 2
 """Blocks in a row whose intervals do not meet, or took too long to find out, before they are numbered anew."""
-IN_VAIN = frozenset(
-    reason.value for reason in (AbortReason.NO_LOCK, AbortReason.DEADLINE_PASSED, AbortReason.TOO_FEW_DETECTIONS)
-)
+IN_VAIN = frozenset({AbortReason.NO_LOCK.value, AbortReason.DEADLINE_PASSED.value})
 
 
 class PairEnd:
@@ -250,22 +248,25 @@ class PairEnd:
                 await self._open(proposed.block, proposed.number, tags, known)
                 return
             if gone:
-                break
+                await self._refuse(proposed, "it is not here any more")
+                return
             await asyncio.sleep(0.05)
         if not self._stop.is_set():
-            await self._refuse(proposed, "it is not here")
+            await self._refuse(proposed, "it does not come", AbortReason.NO_LOCK)
 
     def _is_in(self, epoch: int) -> bool:
         return self._begin.is_set() and epoch == self._epoch
 
-    async def _refuse(self, proposed: ProposePairs, why: str) -> None:
+    async def _refuse(
+        self, proposed: ProposePairs, why: str, reason: AbortReason = AbortReason.TOO_FEW_DETECTIONS
+    ) -> None:
         """Ends a block before it begins, here and at the peer."""
         self.progress.dropped_blocks += 1
         _log.warning("block %d: interval %d is dropped: %s", proposed.block, proposed.number, why)
 
         def refused() -> Stage[Bits]:
             yield from ()
-            raise Abort(AbortReason.TOO_FEW_DETECTIONS, interval=proposed.number, why=why)
+            raise Abort(reason, interval=proposed.number, why=why)
 
         with contextlib.suppress(LinkError):
             await self._runner.open(proposed.block, refused(), BlockLog(now=self._now))
