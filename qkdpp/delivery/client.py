@@ -23,6 +23,7 @@ import msgspec
 from qkdpp.core.errors import ConfigError, LinkError, QkdppError
 from qkdpp.delivery.bodies import KeyContainer, Status
 from qkdpp.delivery.stream_bodies import Chunk, Closed, Connected, Granted
+from qkdpp.link.pem import load_pem
 
 T = TypeVar("T")
 AGAIN_S: Final = 0.1
@@ -98,11 +99,7 @@ class Client:
             raise ConfigError(f"{where!r} is not host:port")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_verify_locations(authority)
-            context.load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{authority}, {certificate}, {key}: unusable for TLS ({error})") from error
+        load_pem(context, authority, certificate, key)
         self._where = where
         self._connection = _Connection(host.strip("[]"), int(port), name, timeout_s, context)
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from qkdpp.core.errors import ConfigError
+from qkdpp.link.pem import load_pem
 
 Rule = Literal["cn", "san_dns", "san_uri", "spki_sha256"]
 AEAD: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -30,11 +30,7 @@ def server_context(authority: Path, certificate: Path, key: Path, minimum: Liter
     context.minimum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[minimum]
     context.set_ciphers(AEAD)
     context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_verify_locations(authority)
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{authority}, {certificate}, {key}: unusable for TLS ({error})") from error
+    load_pem(context, authority, certificate, key)
     return context
 
 

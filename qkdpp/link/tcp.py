@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from qkdpp.core.errors import ConfigError, InputError
+from qkdpp.core.errors import InputError
 from qkdpp.core.stage import Message
 from qkdpp.link.events import Down, Event, Up
+from qkdpp.link.pem import load_pem
 from qkdpp.link.session import DEAD_S, Session
 from qkdpp.link.states import State
 
@@ -48,19 +49,11 @@ class TlsFiles:
 
     def context(self, *, server: bool) -> ssl.SSLContext:
         """TLS 1.3, certificates of ``authority`` alone, asked of both sides. ConfigError if a file does not serve."""
-        for path in (self.authority, self.certificate, self.key):
-            if not path.is_file():
-                raise ConfigError(f"{path}: no such file; `qkdpp pki` makes files for trials")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.check_hostname = not server
         context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_verify_locations(self.authority)
-            context.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            files = f"{self.authority}, {self.certificate}, {self.key}"
-            raise ConfigError(f"{files}: unusable for TLS ({error}); `qkdpp pki` makes files for trials") from error
+        load_pem(context, self.authority, self.certificate, self.key)
         return context
 
     def names(self, writer: asyncio.StreamWriter) -> bool:

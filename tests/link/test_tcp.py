@@ -16,6 +16,7 @@ from qkdpp.core.abort import AbortReason
 from qkdpp.core.errors import ConfigError, InputError
 from qkdpp.core.ledger import Side
 from qkdpp.link.events import BlockFrame, Control, Down, Event, Failed, PeerLeft, Up
+from qkdpp.link.pem import load_pem
 from qkdpp.link.pool import EphemeralPool
 from qkdpp.link.session import Session, Setup
 from qkdpp.link.states import State
@@ -169,8 +170,23 @@ def test_certificate_files_that_do_not_serve(certificates: Path, tmp_path: Path)
         key=certificates / "bob.key",
         peer_name="bob",
     )
-    with pytest.raises(ConfigError, match="unusable for TLS"):
+    with pytest.raises(ConfigError, match=r"bob\.key: unusable for TLS: not the key of .*alice\.pem"):
         mixed.context(server=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("authority.key", "alice.pem", "alice.key"), r"^\S*authority\.key: .*name that of the authority"),
+        (("authority.pem", "alice.key", "alice.key"), r"^\S*alice\.key: .*no certificate .*such as alice\.pem"),
+        (("authority.pem", "alice.pem", "alice.pem"), r"^\S*alice\.pem: .*no private key .*such as alice\.key"),
+        (("authority.pem", "alice.pem", "absent.key"), r"^\S*absent\.key: no such file"),
+        ((".", "alice.pem", "alice.key"), r"cannot be read \(Is a directory\)"),
+    ],
+)
+def test_the_file_that_does_not_serve_is_named(certificates: Path, given: tuple[str, ...], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load_pem(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), *(certificates / name for name in given))
 
 
 def test_a_broken_connection_is_made_again_and_nothing_is_lost() -> None:
