@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,7 @@ from qkdpp.delivery.identity import server_context
 from qkdpp.delivery.meeting import meeting
 from qkdpp.delivery.metrics import Metrics, exposed
 from qkdpp.delivery.peer import LinkedPeer, Peer
+from qkdpp.delivery.protocol import Protocol
 from qkdpp.delivery.streams import awaited
 from qkdpp.keystore import KeyStore, StoreError, wrapping_of
 from qkdpp.link.tcp import Address
@@ -73,28 +75,41 @@ async def answering(delivery: Delivery, store: KeyStore, peers: Mapping[str, Pee
         delivery.file(server.key),
         server.minimum_tls,
     )
-    app = Application(delivery, store, peers, metrics).build()
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=FINISH_S, lingering_time=LINGER_S, auto_decompress=False
-    )
+    runner = web.AppRunner(Application(delivery, store, peers, metrics).build(), shutdown_timeout=FINISH_S)
     await runner.setup()
     housekeeping = asyncio.create_task(_expire(store))
     try:
-        where = delivery.address()
-        site = web.TCPSite(runner, where.host, where.port, ssl_context=context)
-        await _start(site, where)
-        with _exposed(delivery, metrics) as port:
-            yield int(runner.addresses[0][1]), port
+        async with _listening(runner, delivery.address(), context) as port:
+            with _exposed(delivery, metrics) as metrics_port:
+                yield port, metrics_port
     finally:
         housekeeping.cancel()
         await runner.cleanup()
 
 
-async def _start(site: web.TCPSite, where: Address) -> None:
+@contextlib.asynccontextmanager
+async def _listening(runner: web.AppRunner, where: Address, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """The port; no new connection afterwards, while those that are there go on."""
+    loop, manager = asyncio.get_running_loop(), runner.server
+    assert manager is not None
+
+    def connection() -> Protocol:
+        return Protocol(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # none is kept
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+        )
+
     try:
-        await site.start()
+        server = await loop.create_server(connection, where.host, where.port, ssl=context)
     except OSError as error:
         raise InputError(f"{where.host}:{where.port}: cannot listen for applications ({error})") from error
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from worlds import OUT_S, World, delivery_file, free_port
 from qkdpp.cli.app import build
 from qkdpp.core.errors import ConfigError, InputError, LinkError
 from qkdpp.delivery import Client, DeliveryError, server
+from qkdpp.delivery.protocol import Protocol
 
 
 def test_from_one_command_to_the_other(served: Served) -> None:
@@ -44,17 +45,17 @@ def test_an_idle_connection_that_was_closed_is_made_anew(
     tmp_path: Path, pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An application may ask for a key every few minutes only, or its key manager may have been started again."""
-    runners, make = [], server.web.AppRunner
+    connections: list[Protocol] = []
 
-    def short(*arguments: object, **named: object) -> object:
-        runners.append(make(*arguments, **named, keepalive_timeout=0.02))
-        return runners[-1]
+    def short(*arguments: object, **named: object) -> Protocol:
+        connections.append(Protocol(*arguments, **named, keepalive_timeout=0.02))
+        return connections[-1]
 
-    monkeypatch.setattr(server.web, "AppRunner", short)
+    monkeypatch.setattr(server, "Protocol", short)
     with World(tmp_path, pki) as world, world.client("sae-a") as master, world.client("sae-b") as slave:
         for _ in range(3):
             (key,) = master.get("sae-b")
-            world.wait(lambda: not any(made.transport for runner in runners for made in runner.server.connections))
+            world.wait(lambda: not any(connection.transport for connection in connections))
             assert slave.fetch("sae-a", [key.key_id]) == [key]
 
 
