@@ -18,7 +18,7 @@ from typing import BinaryIO
 from uuid import UUID
 
 from qkdpp.core.errors import QkdppError
-from qkdpp.delivery import Client
+from qkdpp.delivery import Client, DeliveryError
 
 HEAD = struct.Struct(">B16sI")
 TAG_BYTES = 16
@@ -63,7 +63,10 @@ def frames(sealed: BinaryIO) -> Iterator[Frame]:
 
 
 def run(doc: str, seal: Work, unseal: Work, **options: float) -> None:
-    """Standard input to standard output; ``options`` are further numbers and their defaults."""
+    """Standard input to standard output; ``options`` are further numbers and their defaults.
+
+    Exit codes as of qkdpp: 2 bad input, usage or surroundings; 3 no key for a stated reason; 130 interrupted.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("way", choices=("seal", "open"))
     parser.add_argument("where", help="key manager of this side, as host:port")
@@ -79,4 +82,7 @@ def run(doc: str, seal: Work, unseal: Work, **options: float) -> None:
         with Client(given.where, authority=given.authority, certificate=given.certificate, key=key) as client:
             work(client, given.sae, given, sys.stdin.buffer, sys.stdout.buffer)
     except (QkdppError, ValueError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+        code = 3 if isinstance(error, DeliveryError) and error.no_key else 2
+        parser.exit(code, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -16,7 +18,15 @@ Store = Annotated[Path, typer.Argument(help="Folder of a key store that no proce
 AnyStore = Annotated[Path, typer.Argument(help="Folder of a key store; a node may have it open.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OwnKey = Annotated[Path | None, typer.Option(help="PEM file of the key, if it is elsewhere.")]
+EXIT_NO_KEY = 3
 Kme = Annotated[str | None, typer.Option(help="Name that the key manager's certificate must show; the host if absent.")]
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no UUID; give the identifier that the other end was told") from None
 
 
 @command.command()
@@ -60,25 +70,28 @@ def get(
     kme: Kme = None,
     number: Annotated[int | None, typer.Option(min=1, help="Keys to ask for; 1 if absent.")] = None,
     size: Annotated[int | None, typer.Option(help="Bits of each; the key manager's default if absent.")] = None,
-    key_id: Annotated[list[str] | None, typer.Option("--id", help="Fetch this key instead; again for more.")] = None,
+    key_id: Annotated[
+        list[UUID] | None,
+        typer.Option("--id", parser=_uuid, metavar="UUID", help="Fetch the key of this key_ID; again for more."),
+    ] = None,
 ) -> None:
-    """Get keys from a key manager (ETSI GS QKD 014) and print them as JSON.
+    """Get keys from a key manager (ETSI GS QKD 014) and print the standard's Key container (JSON).
 
-    The output is secret: direct it into a file that nobody else can read, or into a program.
+    The output is secret: direct it into a file that nobody else can read, or into a program. Exit code 3: the key
+    manager has no key to give now.
     """
-    from base64 import b64encode
-
     from msgspec.json import encode
 
     from qkdpp.core.errors import InputError
     from qkdpp.delivery import Client
+    from qkdpp.delivery.bodies import KeyContainer, KeyItem
 
     if key_id and not (number is None and size is None):
         raise InputError("--id names keys that are there: leave out --number and --size")
     key = key or certificate.with_suffix(".key")
     with _in_words(where), Client(where, authority=authority, certificate=certificate, key=key, name=kme) as client:
         keys = client.fetch(sae, key_id) if key_id else client.get(sae, number or 1, size)
-    print(encode([{"key_ID": k.key_id, "key": b64encode(k.key).decode()} for k in keys]).decode())
+    print(encode(KeyContainer(keys=tuple(KeyItem(key_ID=str(k.key_id), key=k.key) for k in keys))).decode())
 
 
 @command.command()
@@ -93,7 +106,9 @@ def stream(
     kme: Kme = None,
     number: Annotated[int, typer.Option(min=1, help="Chunks to read.")] = 1,
     size: Annotated[int | None, typer.Option(min=1, help="Bytes of each; the key manager's default if absent.")] = None,
-    stream_id: Annotated[str | None, typer.Option("--id", help="Stream to join, or a new name agreed on.")] = None,
+    stream_id: Annotated[
+        UUID | None, typer.Option("--id", parser=_uuid, metavar="UUID", help="Stream to join, or a new UUID agreed on.")
+    ] = None,
     wait_s: Annotated[
         float, typer.Option(min=0, help="How long to wait for the link, the other application and key.")
     ] = 60,
@@ -101,7 +116,7 @@ def stream(
     """Read chunks of a key stream (ETSI GS QKD 004), print them as lines of JSON, and close it.
 
     The first line is the identifier, with which the other application joins (--id). The output is secret: direct it
-    into a file that nobody else can read, or into a program.
+    into a file that nobody else can read, or into a program. Exit code 3: the stream came to nothing in time.
     """
     from base64 import b64encode
 
@@ -125,13 +140,16 @@ def stream(
 
 @contextlib.contextmanager
 def _in_words(where: str) -> Iterator[None]:
-    """What a key manager refuses, or that it cannot be reached, in one line."""
+    """What a key manager refuses, or that it cannot be reached, in one line; exit code 3 where it has no key."""
     from qkdpp.core.errors import InputError, LinkError
     from qkdpp.delivery import DeliveryError
 
     try:
         yield
     except DeliveryError as error:
+        if error.no_key:
+            print(f"qkdpp: {where}: {error}", file=sys.stderr)
+            raise typer.Exit(EXIT_NO_KEY) from error
         raise InputError(f"{where}: {error}") from error
     except LinkError as error:
         raise InputError(str(error)) from error

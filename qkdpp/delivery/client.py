@@ -23,6 +23,7 @@ import msgspec
 from qkdpp.core.errors import ConfigError, LinkError, QkdppError
 from qkdpp.delivery.bodies import KeyContainer, Status
 from qkdpp.delivery.stream_bodies import Chunk, Closed, Connected, Granted
+from qkdpp.delivery.unreached import PORT, Way
 from qkdpp.link.pem import load_pem
 
 T = TypeVar("T")
@@ -68,12 +69,17 @@ class DeliveryError(QkdppError):
         self.code, self.message, self.retry_after_s = code, fault.message, retry_after_s
         self.status, self.offer = fault.status, fault.QoS
 
+    @property
+    def no_key(self) -> bool:
+        """Whether it has no key to give now (or no more of a stream), rather than that the request is wrong."""
+        return self.code == 503 or self.status == 3
+
 
 class Client:
     """A connection to the key manager at ``host:port``, for the application that the certificate stands for.
 
     Args:
-        where: ``host:port``.
+        where: ``host:port``; ``https://`` before it is allowed.
         authority: PEM file of the authority of both certificates.
         certificate: PEM file of the application.
         key: PEM file of its key.
@@ -94,14 +100,13 @@ class Client:
         name: str | None = None,
         timeout_s: float = 10.0,
     ) -> None:
-        host, colon, port = where.rpartition(":")
-        if not colon or not port.isdecimal():
-            raise ConfigError(f"{where!r} is not host:port")
+        host, port = _address(where)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         load_pem(context, authority, certificate, key)
-        self._where = where
-        self._connection = _Connection(host.strip("[]"), int(port), name, timeout_s, context)
+        self._where, name = where, name or host
+        self._way = Way(host=host, port=port, name=name, authority=authority, certificate=certificate, key=key)
+        self._connection = _Connection(self._way, timeout_s, context)
 
     def __enter__(self) -> Self:
         return self
@@ -170,27 +175,26 @@ class Client:
             self._connection.request(verb, f"/api/v1/{path}", body, headers)
             response = self._connection.getresponse()
             answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             self._connection.close()
-            ended = isinstance(error, ConnectionResetError)
-            hint = "; it has ended, or refuses this certificate (out of date, of another authority)" if ended else ""
-            raise LinkError(f"{self._where}: {error or type(error).__name__}{hint}") from error
+            raise LinkError(f"{self._where}: {self._way.why(error)}") from error
         try:
             if response.status == 200:
                 return msgspec.json.decode(answer, type=kind)
             fault = msgspec.json.decode(answer, type=Fault)
         except msgspec.MsgspecError:
-            raise LinkError(f"{self._where}: status {response.status}, and a body that is not the standard's") from None
+            told = f"status {response.status}, and a body that is not the standard's; {PORT}"
+            raise LinkError(f"{self._where}: {told}") from None
         retry = response.getheader("Retry-After") or ""
         raise DeliveryError(response.status, fault, int(retry) if retry.isdecimal() else None)
 
 
 class _Connection(http.client.HTTPConnection):
-    """Whose certificate shows ``name``, or the host where that is None."""
+    """To a key manager whose certificate shows its name."""
 
-    def __init__(self, host: str, port: int, name: str | None, timeout_s: float, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=timeout_s)
-        self._context, self._name = context, name or host
+    def __init__(self, way: Way, timeout_s: float, context: ssl.SSLContext) -> None:
+        super().__init__(way.host, way.port, timeout=timeout_s)
+        self._context, self._name = context, way.name
 
     def connect(self) -> None:
         """TCP, then TLS."""
@@ -277,6 +281,14 @@ def patiently(ask: Callable[[], T], wait_s: float) -> T:
             if error.retry_after_s is None or time.monotonic() >= until_s:
                 raise
         time.sleep(AGAIN_S)
+
+
+def _address(where: str) -> tuple[str, int]:
+    host, _, port = where.removeprefix("https://").removesuffix("/").rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(f"{where!r}: HOST:PORT of a key manager is wanted, e.g. 127.0.0.1:47626")
+    return host, int(port)
 
 
 def _keys(container: KeyContainer) -> list[DeliveredKey]:

@@ -22,12 +22,12 @@ from qkdpp.delivery.protocol import Protocol
 def test_from_one_command_to_the_other(served: Served) -> None:
     end = time.monotonic() + OUT_S
     while (got := served.get("sae-a", "sae-b", "--number", "2", "--size", "128")).returncode:
-        assert "503" in got.stderr, got.stderr
+        assert (got.returncode, "503" in got.stderr) == (3, True), got.stderr
         assert time.monotonic() < end
-    keys = json.loads(got.stdout)
+    keys = json.loads(got.stdout)["keys"]
     assert [len(base64.b64decode(key["key"])) for key in keys] == [16, 16]
     ids = [part for key in keys for part in ("--id", key["key_ID"])]
-    assert json.loads(served.get("sae-b", "sae-a", *ids).stdout) == keys
+    assert json.loads(served.get("sae-b", "sae-a", *ids).stdout) == {"keys": keys}, "the standard's Key container"
     again = served.get("sae-b", "sae-a", *ids)
     assert (again.returncode, again.stdout) == (2, "")
     assert "not found on KME" in again.stderr
@@ -69,9 +69,32 @@ def test_a_refusal_is_one_line_that_names_the_key_manager(world: World) -> None:
 
     where, nobody = f"127.0.0.1:{world.ports['kme-a']}", f"127.0.0.1:{free_port()}"
     assert get(where, "nobody") == f"{where}: 400: unknown slave SAE"
-    assert get(nobody, "sae-b").count(nobody) == 1
-    assert "kme-b" in get(where, "sae-b", "--kme", "kme-b")
+    refused = get(nobody, "sae-b")
+    assert (refused.count(nobody), "`qkdpp serve`" in refused, "Errno" in refused) == (1, True, False)
+    assert "'kme-b'; name it as its certificate does (--kme" in get(where, "sae-b", "--kme", "kme-b")
     assert "leave out --number" in get(where, "sae-b", "--id", str(uuid4()), "--number", "2")
+    assert "server.listen" in get(f"127.0.0.1:{world.meeting}", "sae-b"), "the key managers' own port"
+    for wrong in (f"http://{where}", f"{where}/api/v1", "127.0.0.1", ":8443", "127.0.0.1:99999"):
+        assert "HOST:PORT of a key manager is wanted" in get(wrong, "sae-b")
+
+
+def test_no_key_is_exit_code_3_and_an_identifier_is_a_uuid(world: World) -> None:
+    files = ("--authority", str(world.pki / "authority.pem"), "--certificate", str(world.pki / "sae-a.pem"))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(build(), ["keys", *arguments, *files])
+        return done.exit_code, done.stderr
+
+    where = f"127.0.0.1:{world.ports['kme-a']}"
+    assert run("get", f"https://{where}/", "sae-b") == (0, ""), "as curl has it"
+    assert run("get", where, "sae-b", "--size", "262144") == (3, f"qkdpp: {where}: 503: not enough key\n")
+    code, said = run("stream", where, "sae-a", "sae-b", "--wait-s", "0")
+    assert (code, said.count("\n"), "has not opened the stream" in said) == (3, 1, True)
+    world.leave("kme-b")
+    assert run("get", where, "sae-b") == (3, f"qkdpp: {where}: 503: the peer KME does not answer\n")
+    for asked in (("get", where, "sae-b"), ("stream", where, "sae-a", "sae-b")):
+        code, said = run(*asked, "--id", "KEY_ID")
+        assert (code, "'KEY_ID' is no UUID" in said) == (2, True)
 
 
 def stream(served: Served) -> list[bytes]:
@@ -160,7 +183,7 @@ def test_the_client_names_what_went_wrong(world: World) -> None:
     ):
         c.status("sae-b")
     with (
-        pytest.raises(LinkError),
+        pytest.raises(LinkError, match=r"not signed by \S*other/authority\.pem .*; name the authority"),
         Client(f"127.0.0.1:{world.ports['kme-a']}", authority=world.pki / "other/authority.pem", **files) as c,
     ):
         c.status("sae-b")
@@ -171,9 +194,13 @@ def test_the_client_names_what_went_wrong(world: World) -> None:
         with pytest.raises(DeliveryError, match=r"malformed request body \(reason: .*key_IDs\[0\]"):
             c.fetch("sae-b", ["7"])
         assert c.status("sae-b").source_KME_ID == "kme-a"
-    late = {"certificate": world.pki / "late.pem", "key": world.pki / "late.key"}
-    with pytest.raises(LinkError, match=r"expired|out of date"), Client(where, authority=authority, **late) as c:
-        c.status("sae-b")
+    for own, why in (("late", "out of date"), ("other/sae-a", r"not signed by \S*pki\d*/authority\.pem")):
+        refused = {"certificate": world.pki / f"{own}.pem", "key": world.pki / f"{own}.key"}
+        with (
+            pytest.raises(LinkError, match=rf"it refuses \S*{own}\.pem: {why} \("),
+            Client(where, authority=authority, **refused) as c,
+        ):
+            c.status("sae-b")
     with pytest.raises(ConfigError):
         Client("nowhere", authority=world.pki / "authority.pem", **files)
     with pytest.raises(ConfigError):

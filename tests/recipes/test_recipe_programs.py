@@ -2,11 +2,13 @@
 
 import io
 from argparse import Namespace
+from contextlib import nullcontext
 from random import Random
 from types import SimpleNamespace
 from uuid import UUID
 
 import aes_stream
+import frames
 import one_time_pad
 import pytest
 from frames import HEAD, TAG_BYTES
@@ -90,6 +92,20 @@ def test_every_changed_bit_and_every_shorter_stream_is_refused(module) -> None:
         seal(module, manager, b"the meeting is at noon")
         with pytest.raises((ValueError, DeliveryError)):
             opened(module, manager, message)
+
+
+@pytest.mark.parametrize(("refused", "ends"), [(503, 3), (400, 2)])
+def test_exit_code_where_a_key_is_refused(refused: int, ends: int, monkeypatch, capsys) -> None:
+    def refuse(*_: object) -> None:
+        raise DeliveryError(refused, Fault(message="not enough key"), None)
+
+    monkeypatch.setattr(frames, "Client", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO()))
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=io.BytesIO()))
+    monkeypatch.setattr("sys.argv", ["pad", "seal", "h:1", "sae-b", "--authority", "a.pem", "--certificate", "c.pem"])
+    with pytest.raises(SystemExit) as ended:
+        frames.run("doc", refuse, refuse)
+    assert (ended.value.code, capsys.readouterr().err) == (ends, f"pad: {refused}: not enough key\n")
 
 
 @pytest.fixture
