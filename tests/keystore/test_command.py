@@ -70,7 +70,7 @@ def test_a_store_in_use_is_looked_into_and_left_as_it_is(ends: Ends) -> None:
     for verb, *peer in (("expire",), ("renew", "kme-a")):
         result = run(verb, store, *peer)
         assert isinstance(result.exception, InputError)
-        assert "end it first" in str(result.exception)
+        assert "another process owns this key store" in str(result.exception)
     assert ends.b.hello().result(OUT_S).own.height == height
     ends.fetch("kme-b", "sae-b", reservation.key_ids)
 

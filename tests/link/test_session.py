@@ -375,7 +375,8 @@ def test_a_restored_pool_is_refused(what: str) -> None:
     pair.start("alice")
     pair.insist()
     suspect = next(event for event in pair.events["bob"] if isinstance(event, Suspect))
-    assert "make new pools" in suspect.remedy
+    assert "make new pools" in str(suspect.aborted.evidence["error"])
+    assert "own copy of one pool" in suspect.remedy
     assert suspect.aborted.reason is AbortReason.AUTHENTICATION_FAILED
     assert not any(isinstance(event, Up) for event in pair.events["alice"])
     assert pair.pool["alice"].sent == sent, "no pad leaves a restored pool"
@@ -390,7 +391,7 @@ def test_the_side_whose_own_pool_was_restored_notices_too() -> None:
     pair.start("alice")
     pair.insist()
     suspect = next(event for event in pair.events["alice"] if isinstance(event, Suspect))
-    assert "this pool is only at 0" in suspect.remedy
+    assert "this pool is only at 0" in str(suspect.aborted.evidence["error"])
     assert pair.pool["alice"].sent == 0
 
 
