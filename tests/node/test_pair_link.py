@@ -87,7 +87,7 @@ def test_the_same_with_records_of_an_id900(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_ends_that_find_no_clock_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Bob's intervals come to lie half a second away, far beyond ``timing.offset_range_s``: no search finds that."""
+    """Bob's intervals come to lie 1.2 s away, beyond ``timing.offset_range_s``: no search finds that."""
 
     async def run() -> None:
         async with two_nodes(tmp_path, "tdc1", block_s=1.0) as ends:
@@ -97,12 +97,12 @@ def test_ends_that_find_no_clock_begin_anew(tmp_path: Path, caplog: pytest.LogCa
             with bob._lock:
                 assert bob._blocks is not None
                 number, tick, rate = bob._blocks._anchor
-                bob._blocks._anchor = (number, tick + 250_000_000, rate)
-            async with asyncio.timeout(60):
+                bob._blocks._anchor = (number, tick + 600_000_000, rate)
+            async with asyncio.timeout(120):
                 while "begin anew" not in caplog.text:
                     await asyncio.sleep(0.05)
             await until(ends, 1)
         assert_equal_keys(*ends)
 
-    with laboratory(tmp_path, "tdc1", pair_rate_hz=1e5):
+    with laboratory(tmp_path, "tdc1", pair_rate_hz=2e5):
         asyncio.run(run())
